@@ -1,0 +1,112 @@
+"""Everything that cgwatch raises on purpose.
+
+::
+
+    CgwatchError
+    ├── ConfigError             a key, a type or a unit in the configuration, with its place
+    ├── UnitError               a duration or a size that cannot be read
+    ├── NoCgroupsError          no cgroup hierarchy where we were told to look
+    ├── ListenError             the address to listen on cannot be had
+    ├── AgentUnreachableError   no agent answers on its control socket
+    ├── RuntimeUnavailableError a container runtime's API does not answer
+    └── KernelFileError         one file of the kernel; always carries its path
+        ├── FileMissingError      ENOENT: not offered here, or the cgroup is gone
+        ├── CgroupGoneError       ENODEV: the cgroup was removed under an open descriptor
+        ├── AccessDeniedError     EACCES, EPERM
+        ├── NotSupportedError     EOPNOTSUPP, EINVAL: the kernel has the file but not the feature
+        ├── ReadFailedError       any other errno
+        └── MalformedFileError    the text is not what the kernel documents
+
+The command line prints the message alone, so every message says what to do next or names the place.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+
+class CgwatchError(Exception):
+    """Base of every error that cgwatch raises on purpose."""
+
+
+class ConfigError(CgwatchError):
+    """A configuration value is wrong; ``place`` is its path, such as ``$.sampling.interval``."""
+
+    def __init__(self, place: str, problem: str) -> None:
+        super().__init__(f"{place}: {problem}")
+        self.place = place
+        self.problem = problem
+
+
+class UnitError(CgwatchError):
+    """A duration or a size is not in a notation that cgwatch knows."""
+
+
+class NoCgroupsError(CgwatchError):
+    """No cgroup hierarchy was found."""
+
+
+class ListenError(CgwatchError):
+    """The address to listen on cannot be had."""
+
+
+class AgentUnreachableError(CgwatchError):
+    """No running agent answers on the control socket."""
+
+
+class RuntimeUnavailableError(CgwatchError):
+    """A container runtime's API cannot be reached or does not answer in time."""
+
+
+class KernelFileError(CgwatchError):
+    """Reading one kernel file failed; ``path`` names it, ``errno`` is 0 where the text was at fault."""
+
+    def __init__(self, path: str, problem: str, number: int = 0) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+        self.problem = problem
+        self.errno = number
+
+
+class FileMissingError(KernelFileError):
+    """ENOENT: the kernel does not offer this file here, or the cgroup is gone."""
+
+
+class CgroupGoneError(KernelFileError):
+    """ENODEV or ESRCH: the cgroup or the process was removed while its file was open."""
+
+
+class AccessDeniedError(KernelFileError):
+    """EACCES or EPERM."""
+
+
+class NotSupportedError(KernelFileError):
+    """EOPNOTSUPP or EINVAL: the file is there and the feature is not (threaded cgroup, pressure off)."""
+
+
+class ReadFailedError(KernelFileError):
+    """Any other errno."""
+
+
+class MalformedFileError(KernelFileError):
+    """The text is not what the kernel documents."""
+
+
+_BY_ERRNO: dict[int, type[KernelFileError]] = {
+    errno.ENOENT: FileMissingError,
+    errno.ENOTDIR: FileMissingError,
+    errno.ENODEV: CgroupGoneError,
+    errno.ESRCH: CgroupGoneError,
+    errno.EACCES: AccessDeniedError,
+    errno.EPERM: AccessDeniedError,
+    errno.EOPNOTSUPP: NotSupportedError,
+    errno.EINVAL: NotSupportedError,
+}
+
+
+def from_os_error(path: str, error: OSError) -> KernelFileError:
+    """Turn an ``OSError`` on ``path`` into the error of this tree that says the same."""
+    number = error.errno or 0
+    kind = _BY_ERRNO.get(number, ReadFailedError)
+    return kind(path, os.strerror(number) if number else str(error), number)
