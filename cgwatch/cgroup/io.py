@@ -1,0 +1,231 @@
+"""The io controller (v2) and blkio (v1): block I/O by device.
+
+v2: Documentation/admin-guide/cgroup-v2.rst, "IO". v1: Documentation/admin-guide/cgroup-v1/blkio-controller.rst.
+Devices are whole disks; the page cache's writeback is charged to its cgroup on v2 alone.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from msgspec import Struct
+
+from cgwatch.cgroup.files import File
+from cgwatch.cgroup.formats import FormatError, integer, limit, nested_keyed
+
+
+class IoDevice(Struct, frozen=True, gc=False):
+    """What one cgroup and all below it did on one block device."""
+
+    major: int
+    minor: int
+    read_bytes_total: int | None = None
+    written_bytes_total: int | None = None
+    discarded_bytes_total: int | None = None
+    reads_total: int | None = None
+    writes_total: int | None = None
+    discards_total: int | None = None
+    bytes_by_operation: tuple[tuple[str, int], ...] = ()
+    """v1: the kernel's own words (Read, Write, Sync, Async, Discard, Total) and bytes."""
+
+
+class IoLimit(Struct, frozen=True, gc=False):
+    """Upper bounds on one block device, each second; ``math.inf``: none."""
+
+    major: int
+    minor: int
+    read_bytes: int | float = math.inf
+    written_bytes: int | float = math.inf
+    reads: int | float = math.inf
+    writes: int | float = math.inf
+
+
+class IoStats(Struct, frozen=True, gc=False):
+    """Block I/O and its bounds."""
+
+    devices: tuple[IoDevice, ...] = ()
+    limits: tuple[IoLimit, ...] = ()
+    weight: int | None = None
+    """v2 ``io.weight`` (1 to 10000) or ``io.bfq.weight`` (1 to 1000), v1 ``blkio.bfq.weight`` (1 to 1000) or
+    ``blkio.weight`` (10 to 1000): the default one, for devices without their own."""
+
+
+def _device(text: str, raw: bytes) -> tuple[int, int]:
+    major, separator, minor = text.partition(":")
+    if separator and major.isdecimal() and minor.isdecimal() and len(text) <= _DEVICE_LENGTH:
+        return int(major), int(minor)
+    raise FormatError("a device as MAJOR:MINOR", raw)
+
+
+_DEVICE_LENGTH = 21  # two numbers of 32 bits
+
+
+def parse_io_stat(raw: bytes) -> tuple[IoDevice, ...]:
+    """``io.stat``: a line for each device; keys that we do not know (``cost.*``) are skipped."""
+    devices = []
+    for text, values in nested_keyed(raw).items():
+        if not values:  # a device that was only ever touched by its ancestors
+            continue
+        major, minor = _device(text, raw)
+        devices.append(
+            IoDevice(
+                major,
+                minor,
+                read_bytes_total=_value(values, "rbytes"),
+                written_bytes_total=_value(values, "wbytes"),
+                discarded_bytes_total=_value(values, "dbytes"),
+                reads_total=_value(values, "rios"),
+                writes_total=_value(values, "wios"),
+                discards_total=_value(values, "dios"),
+            )
+        )
+    return tuple(devices)
+
+
+def _value(values: dict[str, str], key: str) -> int | None:
+    text = values.get(key)
+    return None if text is None else integer(text.encode())
+
+
+def parse_io_max(raw: bytes) -> tuple[IoLimit, ...]:
+    """``io.max``: a line for each device that has any bound."""
+    limits = []
+    for text, values in nested_keyed(raw).items():
+        major, minor = _device(text, raw)
+        bounds = [limit(values.get(key, "max").encode()) for key in ("rbps", "wbps", "riops", "wiops")]
+        limits.append(IoLimit(major, minor, *bounds))
+    return tuple(limits)
+
+
+def parse_weight(raw: bytes) -> int:
+    """``default WEIGHT``, then perhaps a line for each device; or, on v1, the weight alone."""
+    words = raw.split()
+    if words[:1] == [b"default"]:
+        words = words[1:]
+    if not words:
+        raise FormatError("default WEIGHT", raw)
+    return integer(words[0])
+
+
+Operations = dict[tuple[int, int], dict[str, int]]
+
+
+def parse_blkio(raw: bytes) -> Operations:
+    """``blkio.*``: ``MAJOR:MINOR OPERATION VALUE`` lines and a last ``Total VALUE``, which is left out."""
+    try:
+        lines = raw.decode("ascii").splitlines()
+    except UnicodeDecodeError as error:
+        raise FormatError("ASCII text", raw) from error
+    found: Operations = {}
+    for line in lines:
+        match line.split():
+            case [device, operation, value]:
+                found.setdefault(_device(device, raw), {})[operation] = integer(value.encode())
+            case ["Total", value]:
+                integer(value.encode())
+            case _:
+                raise FormatError("MAJOR:MINOR OPERATION VALUE", raw)
+    return found
+
+
+Bounds = dict[tuple[int, int], int]
+
+
+def parse_blkio_bound(raw: bytes) -> Bounds:
+    """``blkio.throttle.*_device``: ``MAJOR:MINOR VALUE`` lines."""
+    found: Bounds = {}
+    for line in raw.splitlines():
+        words = line.split()
+        if len(words) != 2 or not words[0].isascii():  # noqa: PLR2004 - the two fields of the format
+            raise FormatError("MAJOR:MINOR VALUE", raw)
+        found[_device(words[0].decode(), raw)] = integer(words[1])
+    return found
+
+
+_BFQ = "the BFQ I/O scheduler (CONFIG_BFQ_GROUP_IOSCHED)"
+_THROTTLE = "block throttling (CONFIG_BLK_DEV_THROTTLING)"
+
+FILES_V2 = (
+    File("io.stat", parse_io_stat),
+    File("io.max", parse_io_max, on_root=False, needs=_THROTTLE),
+    File("io.weight", parse_weight, on_root=False, needs="the io.cost controller (CONFIG_BLK_CGROUP_IOCOST)"),
+    File("io.bfq.weight", parse_weight, on_root=False, needs=_BFQ),
+)
+
+
+def stats_v2(
+    devices: tuple[IoDevice, ...] | None,
+    limits: tuple[IoLimit, ...] | None,
+    weight: int | None,
+    bfq_weight: int | None,
+) -> IoStats:
+    """Make one object of the files in ``FILES_V2``."""
+    return IoStats(devices or (), limits or (), weight if weight is not None else bfq_weight)
+
+
+_V1: dict[str, Any] = {"controller": "blkio"}
+_CFQ = "the CFQ I/O scheduler (before 5.0)"
+
+
+def _counters(prefix: str, needs: str) -> tuple[File, ...]:
+    """Bytes and operations as one scheduler counts them: with the descendants where it can."""
+    return tuple(
+        File(name + suffix, parse_blkio, needs=needs, instead_of=name + "_recursive" if not suffix else "", **_V1)
+        for name in (f"{prefix}.io_service_bytes", f"{prefix}.io_serviced")
+        for suffix in ("_recursive", "")
+    )
+
+
+FILES_V1 = (
+    # Who counted: a device's first source in this order. The throttle layer sees every request, but since
+    # 6.9 only after the first throttle rule was written on that device.
+    *_counters("blkio.bfq", _BFQ),
+    *_counters("blkio", _CFQ),
+    *_counters("blkio.throttle", _THROTTLE),
+    File("blkio.throttle.read_bps_device", parse_blkio_bound, needs=_THROTTLE, **_V1),
+    File("blkio.throttle.write_bps_device", parse_blkio_bound, needs=_THROTTLE, **_V1),
+    File("blkio.throttle.read_iops_device", parse_blkio_bound, needs=_THROTTLE, **_V1),
+    File("blkio.throttle.write_iops_device", parse_blkio_bound, needs=_THROTTLE, **_V1),
+    File("blkio.bfq.weight", parse_weight, on_root=False, needs=_BFQ, **_V1),
+    File("blkio.weight", parse_weight, on_root=False, needs=_CFQ, **_V1),
+)
+
+
+def stats_v1(*values: Any) -> IoStats:  # noqa: ANN401 - the twelve counters, then bounds and weights, as in FILES_V1
+    """Make one object of the files in ``FILES_V1``."""
+    counters, bounds, weights = values[:12], values[12:16], values[16:]
+    devices: dict[tuple[int, int], IoDevice] = {}
+    for source in range(0, 12, 4):
+        recursive_bytes, own_bytes, recursive_operations, own_operations = counters[source : source + 4]
+        by_bytes: Operations = recursive_bytes or own_bytes or {}
+        by_operations: Operations = recursive_operations or own_operations or {}
+        for device in by_bytes.keys() | by_operations.keys():
+            if device not in devices:
+                devices[device] = _device_v1(device, by_bytes.get(device, {}), by_operations.get(device, {}))
+    return IoStats(
+        devices=tuple(devices[device] for device in sorted(devices)),
+        limits=_limits_v1(*bounds),
+        weight=next((weight for weight in weights if weight is not None), None),
+    )
+
+
+def _device_v1(device: tuple[int, int], by_bytes: dict[str, int], operations: dict[str, int]) -> IoDevice:
+    return IoDevice(
+        *device,
+        read_bytes_total=by_bytes.get("Read"),
+        written_bytes_total=by_bytes.get("Write"),
+        discarded_bytes_total=by_bytes.get("Discard"),
+        reads_total=operations.get("Read"),
+        writes_total=operations.get("Write"),
+        discards_total=operations.get("Discard"),
+        bytes_by_operation=tuple(by_bytes.items()),
+    )
+
+
+def _limits_v1(
+    read_bytes: Bounds | None, written_bytes: Bounds | None, reads: Bounds | None, writes: Bounds | None
+) -> tuple[IoLimit, ...]:
+    bounds = [bound or {} for bound in (read_bytes, written_bytes, reads, writes)]
+    devices = sorted(set().union(*bounds))
+    return tuple(IoLimit(*device, *(bound.get(device, math.inf) for bound in bounds)) for device in devices)
