@@ -12,6 +12,17 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from cgwatch.cgroup.core import CoreStats
+from cgwatch.cgroup.cpu import CpuStats
+from cgwatch.cgroup.hierarchy import Layout
+from cgwatch.cgroup.io import IoStats
+from cgwatch.cgroup.memory import MemoryStats
+from cgwatch.cgroup.pids import PidsStats
+from cgwatch.cgroup.pressure import PressureStats
+from cgwatch.proc.machine import Machine
+from cgwatch.proc.meminfo import Meminfo
+from cgwatch.proc.network import InterfaceCounters
+
 
 class Kind(StrEnum):
     """What a cgroup is for."""
@@ -104,3 +115,38 @@ class Container(Struct, frozen=True):
     owner: Owner
     description: Description | None = None
     """Bound late: a container is sampled from its first tick, its name comes when the runtime gives it."""
+
+
+class Sample(Struct, frozen=True):
+    """One container at one moment. A controller that the kernel does not account here is ``None``."""
+
+    container: Container
+    memory: MemoryStats | None = None
+    cpu: CpuStats | None = None
+    io: IoStats | None = None
+    pids: PidsStats | None = None
+    pressure: PressureStats | None = None
+    core: CoreStats | None = None
+    processes: int | None = None
+    """Processes in this cgroup and all below it."""
+    network: tuple[InterfaceCounters, ...] | None = None
+    """``None``: it has no network namespace of its own, or shares one that another container shows."""
+
+
+class Snapshot(Struct, frozen=True):
+    """One moment of a whole node. Immutable: readers on other threads need no lock."""
+
+    sequence: int
+    """0 for the first tick of this process; a missed tick leaves a gap."""
+    time_seconds: float
+    monotonic_seconds: float
+    duration_seconds: float
+    """How long the reading took: the samples lie that far apart at most."""
+    samples: tuple[Sample, ...]
+    """Ordered by path, so the root comes first and every cgroup before what is nested in it."""
+    layout: Layout
+    machine: Machine | None = None
+    memory: Meminfo | None = None
+    """The node's own memory."""
+    devices: Mapping[tuple[int, int], str] = {}
+    """Paths of the block devices in the samples, such as ``/dev/sda``."""

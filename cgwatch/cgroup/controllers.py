@@ -5,6 +5,7 @@ A new controller is one module beside this one and one row here.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,8 +13,9 @@ from msgspec import Struct
 
 from cgwatch.cgroup import core, cpu, io, memory, pids, pressure
 from cgwatch.cgroup.files import ANY, Descriptors, File, KernelFile, Reader
+from cgwatch.cgroup.formats import FormatError, integer
 from cgwatch.cgroup.hierarchy import Hierarchies, Hierarchy
-from cgwatch.cgroup.tree import Count, Tree
+from cgwatch.cgroup.tree import Tree
 from cgwatch.errors import KernelFileError
 
 
@@ -28,13 +30,15 @@ class Controller(Struct, frozen=True):
     stats_v2: Callable[..., Any]
     files_v1: tuple[File, ...]
     stats_v1: Callable[..., Any]
+    mark: str = ""
+    """v2: the file that every kernel has wherever the controller is enabled, and nowhere else."""
 
 
 CONTROLLERS = (
-    Controller("memory", frozenset({"memory"}), memory.FILES_V2, memory.stats_v2, memory.FILES_V1, memory.stats_v1),
-    Controller("cpu", frozenset({"cpu", "cpuacct"}), cpu.FILES_V2, cpu.stats_v2, cpu.FILES_V1, cpu.stats_v1),
-    Controller("io", frozenset({"blkio"}), io.FILES_V2, io.stats_v2, io.FILES_V1, io.stats_v1),
-    Controller("pids", frozenset({"pids"}), pids.FILES_V2, pids.stats, pids.FILES_V1, pids.stats),
+    Controller("memory", frozenset({"memory"}), memory.FILES_V2, memory.stats_v2, memory.FILES_V1, memory.stats_v1, "memory.current"),
+    Controller("cpu", frozenset({"cpu", "cpuacct"}), cpu.FILES_V2, cpu.stats_v2, cpu.FILES_V1, cpu.stats_v1, "cpu.weight"),
+    Controller("io", frozenset({"blkio"}), io.FILES_V2, io.stats_v2, io.FILES_V1, io.stats_v1, "io.stat"),
+    Controller("pids", frozenset({"pids"}), pids.FILES_V2, pids.stats, pids.FILES_V1, pids.stats, "pids.current"),
     Controller("pressure", frozenset(), pressure.FILES, pressure.stats, pressure.FILES, pressure.stats),
     Controller("core", frozenset(), core.FILES_V2, core.stats, core.FILES_V1, core.stats),
 )
@@ -71,8 +75,7 @@ def open_reader(
             holder = hierarchies.holder(file.controller)
         if holder is None or holder not in places:
             return None
-        below = path if holder.prefix == "/" else path.removeprefix(holder.prefix) or "/"
-        return f"{holder.locate(below)}/{file.name}"
+        return f"{holder.locate(path)}/{file.name}"
 
     files, stats = (
         (controller.files_v1, controller.stats_v1) if v1 else (controller.files_v2, controller.stats_v2)
@@ -82,39 +85,41 @@ def open_reader(
 
 def open_tree(hierarchies: Hierarchies, proc_root: str, descriptors: Descriptors) -> Tree:
     """Follow every hierarchy that any controller is read from."""
+    return Tree(hierarchies, _FOLLOWED, lambda hierarchy: CgroupCounter(hierarchy, proc_root, descriptors))
 
-    def counts(hierarchy: Hierarchy) -> Count:
+
+class CgroupCounter:
+    """How many cgroups the kernel has in one hierarchy."""
+
+    def __init__(self, hierarchy: Hierarchy, proc_root: str, descriptors: Descriptors) -> None:
         if hierarchy.version == 1:
-            file = File("cgroups", _count_in(min(hierarchy.controllers)), many_records=True)
-            path, extra = f"{proc_root}/cgroups", 0
+            path = f"{proc_root}/cgroups"
+            file = File("cgroups", functools.partial(parse_cgroups, name=min(hierarchy.controllers)), many_records=True)
         else:
-            file = next(file for file in core.FILES_V2 if file.name == "cgroup.stat")
-            path, extra = f"{hierarchy.directory}/cgroup.stat", 1  # descendants, without the root itself
-
+            path = f"{hierarchy.directory}/{core.STAT.name}"
+            file = core.STAT
         try:
-            counter = KernelFile(path, file, descriptors)
+            self._file: KernelFile | None = KernelFile(path, file, descriptors)
         except KernelFileError:
-            return lambda: None  # before 4.14, or not readable: every tick then looks at every directory
+            self._file = None  # before 4.14, or not readable: every tick then looks at every directory
 
-        def count() -> int | None:
-            value = counter.read([])
-            number = getattr(value, "descendants", value)
-            return None if number is None else number + extra
+    def count(self) -> int | None:
+        """Return the number, the root included; ``None``: unknown."""
+        value = self._file.read([]) if self._file else None
+        if isinstance(value, core.CgroupStat):
+            return None if value.descendants is None else value.descendants + 1
+        return value if isinstance(value, int) else None
 
-        return count
+    def close(self) -> None:
+        """Close its file."""
+        if self._file:
+            self._file.close()
 
-    return Tree(hierarchies, _FOLLOWED, counts)
 
-
-def _count_in(controller: str) -> Callable[[bytes], int | None]:
-    """/proc/cgroups: ``name hierarchy num_cgroups enabled`` lines."""
-    name = controller.encode()
-
-    def parse(raw: bytes) -> int | None:
-        for line in raw.splitlines():
-            words = line.split()
-            if words[:1] == [name] and len(words) > 2 and words[2].isdigit():  # noqa: PLR2004 - num_cgroups
-                return int(words[2])
-        return None
-
-    return parse
+def parse_cgroups(raw: bytes, name: str) -> int:
+    """/proc/cgroups (cgroups(7)): ``num_cgroups`` of the controller ``name``."""
+    for line in raw.splitlines():
+        words = line.split()
+        if words[:1] == [name.encode()] and len(words) > 2:  # noqa: PLR2004 - name, hierarchy, num_cgroups
+            return integer(words[2])
+    raise FormatError(f"a line of the controller {name}", raw)

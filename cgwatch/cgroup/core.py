@@ -33,7 +33,9 @@ class _Events(Struct, frozen=True, gc=False):
     frozen: int | None = None
 
 
-class _Stat(Struct, frozen=True, gc=False):
+class CgroupStat(Struct, frozen=True, gc=False):
+    """``cgroup.stat``, since 4.14."""
+
     descendants: int | None = None
     dying_descendants: int | None = None
 
@@ -58,9 +60,9 @@ def parse_processes(raw: bytes) -> _Processes:
         raise FormatError("one pid a line", raw) from error
 
 
-_STAT = File(
+STAT = File(
     "cgroup.stat",
-    flat_keyed(_Stat, {"descendants": "nr_descendants", "dying_descendants": "nr_dying_descendants"}),
+    flat_keyed(CgroupStat, {"descendants": "nr_descendants", "dying_descendants": "nr_dying_descendants"}),
     since=(4, 14),
 )
 _EVENTS = File(
@@ -68,12 +70,12 @@ _EVENTS = File(
 )
 _PROCESSES = File("cgroup.procs", parse_processes, many_records=True)
 
-FILES_V2 = (_PROCESSES, _EVENTS, _STAT)
+FILES_V2 = (_PROCESSES, _EVENTS, STAT)
 # A cgroup made by hand may be in a few hierarchies only: any of them tells who lives there.
-FILES_V1 = (structs.replace(_PROCESSES, controller=ANY), _EVENTS, _STAT)
+FILES_V1 = (structs.replace(_PROCESSES, controller=ANY), _EVENTS, STAT)
 
 
-def stats(processes: _Processes | None, events: _Events | None, stat: _Stat | None) -> CoreStats:
+def stats(processes: _Processes | None, events: _Events | None, stat: CgroupStat | None) -> CoreStats:
     """Make one object of the files in ``FILES_V2`` or ``FILES_V1``."""
     return CoreStats(
         processes=processes.count if processes else None,

@@ -114,10 +114,10 @@ FILES_V2 = (
     # Time is accounted in every cgroup, also where the cpu controller is not enabled (since 4.15).
     File("cpu.stat", _parse_stat_v2),
     File("cpu.stat.local", _parse_stat_local, since=(6, 6), on_root=False),
-    File("cpu.max", parse_cpu_max, on_root=False, needs=_BANDWIDTH),
-    File("cpu.max.burst", integer, since=(5, 14), on_root=False, needs=_BANDWIDTH),
-    File("cpu.weight", integer, on_root=False),
-    File("cpu.idle", boolean, since=(5, 15), on_root=False),
+    File("cpu.max", parse_cpu_max, setting=True, on_root=False, needs=_BANDWIDTH),
+    File("cpu.max.burst", integer, setting=True, since=(5, 14), on_root=False, needs=_BANDWIDTH),
+    File("cpu.weight", integer, setting=True, on_root=False),
+    File("cpu.idle", boolean, setting=True, since=(5, 15), on_root=False),
 )
 
 
@@ -161,11 +161,11 @@ FILES_V1 = (
     File("cpuacct.stat", _parse_cpuacct_stat, **_CPUACCT),
     File("cpu.stat", _parse_stat_v1, needs=_BANDWIDTH, **_CPU),
     File("cpu.stat.local", _parse_stat_local, since=(6, 18), needs=_BANDWIDTH, **_CPU),
-    File("cpu.cfs_quota_us", parse_quota_v1, needs=_BANDWIDTH, **_CPU),
-    File("cpu.cfs_period_us", integer, needs=_BANDWIDTH, **_CPU),
-    File("cpu.cfs_burst_us", integer, since=(5, 14), needs=_BANDWIDTH, **_CPU),
-    File("cpu.shares", integer, on_root=False, **_CPU),
-    File("cpu.idle", boolean, since=(5, 15), on_root=False, **_CPU),
+    File("cpu.cfs_quota_us", parse_quota_v1, setting=True, needs=_BANDWIDTH, **_CPU),
+    File("cpu.cfs_period_us", integer, setting=True, needs=_BANDWIDTH, **_CPU),
+    File("cpu.cfs_burst_us", integer, setting=True, since=(5, 14), needs=_BANDWIDTH, **_CPU),
+    File("cpu.shares", integer, setting=True, on_root=False, **_CPU),
+    File("cpu.idle", boolean, setting=True, since=(5, 15), on_root=False, **_CPU),
 )
 
 

@@ -2,20 +2,23 @@
 
 A descriptor kept open saves the path walk (three quarters of the cost of a small read) and is also the
 only sure identity: after ``rmdir`` it answers ENODEV, even when a new cgroup of the same path is there.
-Files past the descriptor budget are opened for each read.
+Each costs the kernel a page of buffer, so they are for what moves. Settings, which change only when someone
+writes them, are read now and then, and opened for it; so are all files past the descriptor budget.
 """
 
 from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
 from cgwatch.cgroup.formats import FormatError
 from cgwatch.errors import CgroupGoneError, KernelFileError, MalformedFileError, from_os_error
+
+pread = os.pread  # looked up once: this is the hot path
 
 _READ_SIZE = 4096
 _READ_SIZE_LIMIT = 1 << 20  # no cgroup file comes near; a bound against a file that never ends
@@ -73,6 +76,8 @@ class File(Struct, frozen=True):
     """The first kernel that has it."""
     on_root: bool = True
     """Whether the root cgroup has it."""
+    setting: bool = False
+    """It changes only when someone writes it."""
     needs: str = ""
     """What else it depends on: a kernel option, a boot parameter, an I/O scheduler."""
     instead_of: str = ""
@@ -81,17 +86,38 @@ class File(Struct, frozen=True):
     """The kernel returns about a page for each read(2), so it takes several to see the end."""
 
 
+def _read_rest(fd: int, raw: bytes) -> bytes:
+    """Read on until the end, or a length that no file of the kernel has.
+
+    A file that is one record for the kernel and larger than the buffer comes in consecutive parts of one and
+    the same text; a file of many records may change between two parts, as it may for every other reader.
+    """
+    parts = [raw]
+    length = len(raw)
+    while parts[-1] and length < _READ_SIZE_LIMIT:
+        parts.append(pread(fd, 4 * _READ_SIZE, length))
+        length += len(parts[-1])
+    return b"".join(parts)
+
+
+class Fault(NamedTuple):
+    """A file that the kernel did not give, or not as documented, and what it answered."""
+
+    file: File
+    error: KernelFileError
+
+
 class KernelFile:
     """One file of one cgroup. ``read`` is the hot path of the whole agent."""
 
-    __slots__ = ("_descriptors", "_fd", "_many_records", "_parse", "_raw", "_size", "_value", "path")
+    __slots__ = ("_descriptors", "_fd", "_many_records", "_parse", "_raw", "_value", "file", "path")
 
     def __init__(self, path: str, file: File, descriptors: Descriptors) -> None:
         """Open ``path``; raises the ``KernelFileError`` that says what the kernel answered."""
         self.path = path
+        self.file = file
         self._parse = file.parse
         self._many_records = file.many_records
-        self._size = _READ_SIZE
         self._raw: bytes | None = None
         self._value: Any = None
         self._descriptors = descriptors
@@ -99,7 +125,7 @@ class KernelFile:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise from_os_error(path, error) from error
-        if not descriptors.take():
+        if file.setting or not descriptors.take():
             os.close(self._fd)
             self._fd = -1
 
@@ -108,59 +134,43 @@ class KernelFile:
         """Whether the descriptor stays open between reads."""
         return self._fd >= 0
 
-    def read(self, faults: list[KernelFileError]) -> Any:  # noqa: ANN401 - what the file's own parser returns
+    def read(self, faults: list[Fault]) -> Any:  # noqa: ANN401 - what the file's own parser returns
         """Return the parsed file, or ``None`` with the reason appended to ``faults``.
 
         An unchanged text returns the very same object as the last time. Raises ``CgroupGoneError`` when the
         cgroup was removed: then nothing else of it is worth reading.
         """
         try:
-            if self._fd >= 0 and not self._many_records:
-                raw = os.pread(self._fd, self._size, 0)
-                if len(raw) == self._size:
-                    raw = self._read_longer()
+            if self._fd >= 0:
+                raw = pread(self._fd, _READ_SIZE, 0)
+                if len(raw) == _READ_SIZE or self._many_records:
+                    raw = _read_rest(self._fd, raw)
             else:
-                raw = self._read_to_end()
+                raw = self._read_closed()
         except OSError as error:
             fault = from_os_error(self.path, error)
             if isinstance(fault, CgroupGoneError):
                 raise fault from error
-            faults.append(fault)
+            faults.append(Fault(self.file, fault))
             return None
         if raw == self._raw:
             return self._value
         try:
             value = self._parse(raw)
         except FormatError as error:
-            faults.append(MalformedFileError(self.path, str(error)))
+            faults.append(Fault(self.file, MalformedFileError(self.path, str(error))))
             return None
         self._raw = raw
         self._value = value
         return value
 
-    def _read_longer(self) -> bytes:
-        """A single-record file comes whole in one read that is large enough; remember the size."""
-        while True:
-            self._size *= 4
-            raw = os.pread(self._fd, self._size, 0)
-            if len(raw) < self._size or self._size >= _READ_SIZE_LIMIT:
-                return raw
-
-    def _read_to_end(self) -> bytes:
-        fd = self._fd if self._fd >= 0 else os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+    def _read_closed(self) -> bytes:
+        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            chunks = []
-            offset = 0
-            while chunk := os.pread(fd, 4 * _READ_SIZE, offset):
-                chunks.append(chunk)
-                offset += len(chunk)
-                if offset >= _READ_SIZE_LIMIT:
-                    break
-            return b"".join(chunks)
+            raw = pread(fd, _READ_SIZE, 0)
+            return _read_rest(fd, raw) if len(raw) == _READ_SIZE or self._many_records else raw
         finally:
-            if fd != self._fd:
-                os.close(fd)
-
+            os.close(fd)
     def close(self) -> None:
         """Close the kept descriptor, if any."""
         if self._fd >= 0:
@@ -176,7 +186,7 @@ class Reader:
     (a rendered line, a rate) still holds.
     """
 
-    __slots__ = ("_build", "_files", "_slots", "_stats", "_values", "absent")
+    __slots__ = ("_build", "_moving", "_settings", "_stats", "_values", "absent")
 
     def __init__(
         self,
@@ -192,43 +202,41 @@ class Reader:
         """
         self._build = build
         self._values: list[Any] = [None] * len(rows)
-        self._files: list[KernelFile] = []
-        self._slots: list[int] = []
+        self._moving: list[tuple[int, KernelFile]] = []
+        self._settings: list[tuple[int, KernelFile]] = []
         self._stats: Any = None
-        self.absent: list[tuple[File, KernelFileError]] = []
+        self.absent: list[Fault] = []
         opened = set()
         for slot, row in enumerate(rows):
             path = None if row.instead_of in opened else locate(row)
             if path is None:
                 continue
             try:
-                self._files.append(KernelFile(path, row, descriptors))
-            except KernelFileError as fault:
-                self.absent.append((row, fault))
+                file = KernelFile(path, row, descriptors)
+            except KernelFileError as error:
+                self.absent.append(Fault(row, error))
             else:
-                self._slots.append(slot)
+                (self._settings if row.setting else self._moving).append((slot, file))
                 opened.add(row.name)
 
-    def __len__(self) -> int:
-        return len(self._files)
-
     @property
-    def paths(self) -> list[str]:
-        """Paths of the files that are read."""
-        return [file.path for file in self._files]
+    def files(self) -> Iterator[KernelFile]:
+        """The files that are read."""
+        return (file for _, file in self._moving + self._settings)
 
     @property
     def is_kept(self) -> bool:
-        """Whether every descriptor stays open between reads."""
-        return all(file.is_kept for file in self._files)
+        """Whether each file that moves is read through a descriptor that stays open."""
+        return all(file.is_kept for _, file in self._moving)
 
-    def read(self, faults: list[KernelFileError]) -> Any:  # noqa: ANN401 - what ``build`` returns
-        """Read every file and return the stats object; raises ``CgroupGoneError``."""
-        if not self._files:
-            return None
-        changed = self._stats is None
+    def read(self, faults: list[Fault], *, settings: bool = True) -> Any:  # noqa: ANN401 - what ``build`` returns
+        """Read the files and return the stats object, ``None`` without any file; raises ``CgroupGoneError``.
+
+        Without ``settings`` those are as they were when they were last read.
+        """
+        changed = False
         values = self._values
-        for slot, file in zip(self._slots, self._files, strict=True):
+        for slot, file in self._moving + self._settings if settings else self._moving:
             value = file.read(faults)
             if value is not values[slot]:
                 values[slot] = value
@@ -239,5 +247,5 @@ class Reader:
 
     def close(self) -> None:
         """Close every kept descriptor."""
-        for file in self._files:
+        for file in self.files:
             file.close()

@@ -42,8 +42,9 @@ class Hierarchy(Struct, frozen=True):
     """The cgroup that ``directory`` shows: ``/`` unless only a part of the hierarchy is bound here."""
 
     def locate(self, path: str) -> str:
-        """Return the directory of the cgroup ``path``, a path relative to ``prefix``."""
-        return self.directory if path == "/" else self.directory + path
+        """Return the directory of the cgroup ``path``, which is ``prefix`` or below it."""
+        below = path.removeprefix(self.prefix.rstrip("/")).rstrip("/")
+        return self.directory + below
 
 
 class Hierarchies(Struct, frozen=True):

@@ -148,9 +148,9 @@ _THROTTLE = "block throttling (CONFIG_BLK_DEV_THROTTLING)"
 
 FILES_V2 = (
     File("io.stat", parse_io_stat),
-    File("io.max", parse_io_max, on_root=False, needs=_THROTTLE),
-    File("io.weight", parse_weight, on_root=False, needs="the io.cost controller (CONFIG_BLK_CGROUP_IOCOST)"),
-    File("io.bfq.weight", parse_weight, on_root=False, needs=_BFQ),
+    File("io.max", parse_io_max, setting=True, on_root=False, needs=_THROTTLE),
+    File("io.weight", parse_weight, setting=True, on_root=False, needs="the io.cost controller (CONFIG_BLK_CGROUP_IOCOST)"),
+    File("io.bfq.weight", parse_weight, setting=True, on_root=False, needs=_BFQ),
 )
 
 
@@ -183,12 +183,12 @@ FILES_V1 = (
     *_counters("blkio.bfq", _BFQ),
     *_counters("blkio", _CFQ),
     *_counters("blkio.throttle", _THROTTLE),
-    File("blkio.throttle.read_bps_device", parse_blkio_bound, needs=_THROTTLE, **_V1),
-    File("blkio.throttle.write_bps_device", parse_blkio_bound, needs=_THROTTLE, **_V1),
-    File("blkio.throttle.read_iops_device", parse_blkio_bound, needs=_THROTTLE, **_V1),
-    File("blkio.throttle.write_iops_device", parse_blkio_bound, needs=_THROTTLE, **_V1),
-    File("blkio.bfq.weight", parse_weight, on_root=False, needs=_BFQ, **_V1),
-    File("blkio.weight", parse_weight, on_root=False, needs=_CFQ, **_V1),
+    File("blkio.throttle.read_bps_device", parse_blkio_bound, setting=True, needs=_THROTTLE, **_V1),
+    File("blkio.throttle.write_bps_device", parse_blkio_bound, setting=True, needs=_THROTTLE, **_V1),
+    File("blkio.throttle.read_iops_device", parse_blkio_bound, setting=True, needs=_THROTTLE, **_V1),
+    File("blkio.throttle.write_iops_device", parse_blkio_bound, setting=True, needs=_THROTTLE, **_V1),
+    File("blkio.bfq.weight", parse_weight, setting=True, on_root=False, needs=_BFQ, **_V1),
+    File("blkio.weight", parse_weight, setting=True, on_root=False, needs=_CFQ, **_V1),
 )
 
 

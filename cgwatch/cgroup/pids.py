@@ -28,7 +28,7 @@ class _PidsEvents(Struct, frozen=True, gc=False):
 
 FILES_V2 = (
     File("pids.current", integer, on_root=False),
-    File("pids.max", limit, on_root=False),
+    File("pids.max", limit, setting=True, on_root=False),
     File("pids.peak", integer, since=(6, 1), on_root=False),
     File("pids.events", flat_keyed(_PidsEvents, {"max": "max"}), since=(4, 8), on_root=False),
 )

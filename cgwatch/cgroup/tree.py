@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -23,8 +24,15 @@ from cgwatch.errors import FileMissingError, KernelFileError, from_os_error
 
 _PLAIN_LINKS = 2  # "." and the entry in the parent
 
-Count = Callable[[], int | None]
-"""Tells how many cgroups the kernel has in a hierarchy, the root included; ``None``: unknown."""
+
+class Counter(Protocol):
+    """Tells how many cgroups the kernel has in a hierarchy, the root included."""
+
+    def count(self) -> int | None:
+        """Return the number; ``None``: unknown."""
+
+    def close(self) -> None:
+        """Close its file."""
 
 
 class Node(Struct, frozen=True):
@@ -35,17 +43,21 @@ class Node(Struct, frozen=True):
 
 
 class HierarchyTree:
-    """The cgroups of one hierarchy, by path below its directory."""
+    """The cgroups of one hierarchy, by path."""
 
-    def __init__(self, hierarchy: Hierarchy, count: Count) -> None:
+    def __init__(self, hierarchy: Hierarchy, counter: Counter) -> None:
         self.hierarchy = hierarchy
         self.nodes: dict[str, Node] = {}
-        self._count = count
+        self._counter = counter
         self._counted: int | None = None
+
+    def close(self) -> None:
+        """Close the counter's file."""
+        self._counter.close()
 
     def begin(self) -> None:
         """Take the kernel's count; call it before the known cgroups are read."""
-        self._counted = self._count()
+        self._counted = self._counter.count()
 
     def follow(self, *, all_alive: bool, faults: list[KernelFileError]) -> bool:
         """Bring ``nodes`` up to date; True if anything changed.
@@ -57,32 +69,35 @@ class HierarchyTree:
             return False
         root = _status(self.hierarchy.directory, faults)
         found: dict[str, Node] = {}
-        pending = [("/", root)] if root else []
+        pending = [(self.hierarchy.prefix, root)] if root else []
         while pending:
             path, status = pending.pop()
-            prefix = "/" if path == "/" else path + "/"
-            children = self._known_children(path, prefix, status)
+            prefix = path.rstrip("/") + "/"
+            directory = self.hierarchy.locate(path)
+            children = self._known_children(path, directory, status)
             if children is None:
-                children = _list_children(self.hierarchy.locate(path), faults)
+                children = _list_children(directory, faults)
             found[path] = Node(status.st_ino, frozenset(children))
             pending.extend((prefix + name, child) for name, child in children.items())
         changed = found != self.nodes
         self.nodes = found
         return changed
 
-    def _known_children(self, path: str, prefix: str, status: os.stat_result) -> dict[str, os.stat_result] | None:
-        """Return the children known from the last time, if they still are all there is; else ``None``.
+    def _known_children(
+        self, path: str, directory: str, status: os.stat_result
+    ) -> dict[str, os.stat_result] | None:
+        """Return the children, if they are sure without a listing: none, or those of the last time; else ``None``.
 
         The link count alone would miss one that went while another came. But if as many as there are links
         still answer by name, there is no room for another.
         """
+        if status.st_nlink == _PLAIN_LINKS:
+            return {}
         known = self.nodes.get(path)
         if known is None or known.inode != status.st_ino or status.st_nlink != _PLAIN_LINKS + len(known.children):
             return None
         try:
-            return {
-                name: os.stat(self.hierarchy.locate(prefix + name), follow_symlinks=False) for name in known.children
-            }
+            return {name: os.stat(f"{directory}/{name}", follow_symlinks=False) for name in known.children}
         except OSError:
             return None
 
@@ -116,11 +131,11 @@ def _list_children(directory: str, faults: list[KernelFileError]) -> dict[str, o
 class Tree:
     """The cgroups of all hierarchies together."""
 
-    def __init__(self, hierarchies: Hierarchies, followed: frozenset[str], counts: Callable[[Hierarchy], Count]) -> None:
+    def __init__(self, hierarchies: Hierarchies, followed: frozenset[str], counter: Callable[[Hierarchy], Counter]) -> None:
         """Follow the unified hierarchy and the v1 ones that hold a controller of ``followed``."""
         v1 = [h for h in hierarchies.v1 if h.controllers & followed]
         unified = [hierarchies.unified] if hierarchies.unified else []
-        self._trees = [HierarchyTree(hierarchy, counts(hierarchy)) for hierarchy in v1 + unified]
+        self._trees = [HierarchyTree(hierarchy, counter(hierarchy)) for hierarchy in v1 + unified]
 
     def begin(self) -> None:
         """Take the kernel's counts; call it before the known cgroups are read."""
@@ -132,6 +147,11 @@ class Tree:
         # No short cut: each tree has to be brought up to date.
         return any([tree.follow(all_alive=all_alive, faults=faults) for tree in self._trees])
 
+    def close(self) -> None:
+        """Close the counters' files."""
+        for tree in self._trees:
+            tree.close()
+
     def places(self) -> dict[str, Mapping[Hierarchy, int]]:
         """Return every cgroup's path, with the hierarchies that have it and its inode there.
 
@@ -139,8 +159,6 @@ class Tree:
         """
         places: dict[str, dict[Hierarchy, int]] = {}
         for tree in self._trees:
-            prefix = tree.hierarchy.prefix.rstrip("/")
             for path, node in tree.nodes.items():
-                whole = (prefix + path).rstrip("/") or "/"
-                places.setdefault(whole, {})[tree.hierarchy] = node.inode
+                places.setdefault(path, {})[tree.hierarchy] = node.inode
         return dict(places)

@@ -1,0 +1,74 @@
+"""One cgroup that is sampled: who it is, and its open files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cgwatch.cgroup.controllers import CONTROLLERS, open_reader
+from cgwatch.cgroup.files import Descriptors, Fault, Reader
+from cgwatch.cgroup.hierarchy import Hierarchies, Hierarchy
+from cgwatch.discovery.recognise import recognise
+from cgwatch.model import Cgroup, Container, Description
+from cgwatch.sampling.tolerance import Circumstances, KernelVersion, reason
+
+
+_SETTINGS_READS = 2
+
+
+class Followed:
+    """One cgroup of one identity. Another inode in any hierarchy is another ``Followed``."""
+
+    __slots__ = ("_readers", "_settings_reads", "container", "is_kept", "path", "places")
+
+    def __init__(
+        self, hierarchies: Hierarchies, path: str, places: Mapping[Hierarchy, int], descriptors: Descriptors
+    ) -> None:
+        self.path = path
+        self.places = places
+        self.container = Container(Cgroup(path, next(iter(places.values()))), recognise(path))
+        self._readers: tuple[Reader, ...] = tuple(
+            open_reader(controller, hierarchies, path, places, descriptors) for controller in CONTROLLERS
+        )
+        self._settings_reads = 0
+        self.is_kept = all(reader.is_kept for reader in self._readers)
+        """Whether all that moves is read through descriptors that stay open: then an answer is proof of life."""
+
+    def read(self, faults: list[Fault], *, settings: bool) -> list[Any]:
+        """Return the stats of each controller, in their order; raises ``CgroupGoneError``.
+
+        ``settings``: read those too. They are read anyway for the first few times, since a runtime writes
+        them after it has made the cgroup, and after its API said something new, such as "update".
+        """
+        if self._settings_reads < _SETTINGS_READS:
+            self._settings_reads += 1
+            settings = True
+        return [reader.read(faults, settings=settings) for reader in self._readers]
+
+    def bind(self, description: Description | None) -> None:
+        """Take over what a runtime said of this container."""
+        if description is not self.container.description:
+            self._settings_reads = 0
+            self.container = Container(self.container.cgroup, self.container.owner, description)
+
+    def absences(self, kernel: KernelVersion) -> Iterator[tuple[Fault, str | None]]:
+        """Every file that could not be opened, and why it may be missing; ``None``: it is a failure."""
+        for controller, reader in zip(CONTROLLERS, self._readers, strict=True):
+            enabled = controller.mark not in {fault.file.name for fault in reader.absent}
+            for fault in reader.absent:
+                yield fault, self.why(fault, kernel, controller_enabled=enabled)
+
+    def why(self, fault: Fault, kernel: KernelVersion, *, controller_enabled: bool = True) -> str | None:
+        """Return why a file may be missing here; ``None``: it is a failure."""
+        here = Circumstances(kernel, is_root=self.path == "/", controller_enabled=controller_enabled)
+        return reason(fault.file, fault.error, here)
+
+    def is_still_there(self) -> bool:
+        """Whether its directories are: a cgroup may go while its files are being opened."""
+        return all(os.path.isdir(hierarchy.locate(self.path)) for hierarchy in self.places)
+
+    def close(self) -> None:
+        """Close its files."""
+        for reader in self._readers:
+            reader.close()

@@ -1,0 +1,80 @@
+"""Network counters of the containers: one owner for each network namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from cgwatch.errors import AccessDeniedError, CgroupGoneError, FileMissingError, KernelFileError, NotSupportedError
+from cgwatch.model import Cgroup, Container, Kind
+from cgwatch.proc.namespaces import Candidate, network_namespace, network_owners
+from cgwatch.proc.network import InterfaceCounters, counted, read_net_dev
+from cgwatch.proc.reading import read_bytes
+
+_INIT = 1
+_KTHREADD = 2
+
+# The process ended, or is a zombie that has left its namespaces: nothing to tell of it any more. Without the
+# right to trace a process its namespace cannot be told, and counters without an owner would count twice.
+_NORMAL = (FileMissingError, CgroupGoneError, NotSupportedError, AccessDeniedError)
+
+
+class NetworkReader:
+    """Reads each network namespace once a tick. Keeps whose it was, so that no counter jumps."""
+
+    def __init__(self, proc_root: str) -> None:
+        self._proc_root = proc_root
+        self._owners: Mapping[int, Candidate[Cgroup]] = {}
+
+    def read(
+        self, processes: Iterable[tuple[Container, int]], faults: list[KernelFileError]
+    ) -> dict[Cgroup, tuple[InterfaceCounters, ...]]:
+        """Return the counters by cgroup. ``processes``: one process of each container that has any."""
+        candidates = []
+        root = None
+        host_namespace = self._host_namespace(faults)
+        for container, pid in processes:
+            if container.owner.kind is Kind.ROOT:
+                root = container.cgroup
+                # The host's counters need no owner to be told: init's are the node's own.
+                candidates.append(Candidate(root, _INIT, host_namespace or 0, False, root.inode))  # noqa: FBT003
+            elif host_namespace is not None:
+                namespace = self._namespace(pid, faults)
+                if namespace is not None:
+                    is_container = container.owner.kind is Kind.CONTAINER
+                    cgroup = container.cgroup
+                    candidates.append(Candidate(cgroup, pid, namespace, is_container, cgroup.inode))
+        self._owners = network_owners(
+            candidates,
+            host_namespace=host_namespace or 0,
+            root=root or Cgroup("/", 0),
+            previous=self._owners,
+        )
+        return self._read_owners(faults)
+
+    def _host_namespace(self, faults: list[KernelFileError]) -> int | None:
+        """Kernel threads live in the first namespace, and may be looked at where init may not."""
+        try:
+            is_kernel_thread = read_bytes(f"{self._proc_root}/{_KTHREADD}/comm") == b"kthreadd\n"
+        except KernelFileError:
+            is_kernel_thread = False  # not the node's pid namespace
+        return self._namespace(_KTHREADD if is_kernel_thread else _INIT, faults)
+
+    def _namespace(self, pid: int, faults: list[KernelFileError]) -> int | None:
+        try:
+            return network_namespace(self._proc_root, pid)
+        except _NORMAL:
+            return None
+        except KernelFileError as fault:
+            faults.append(fault)
+            return None
+
+    def _read_owners(self, faults: list[KernelFileError]) -> dict[Cgroup, tuple[InterfaceCounters, ...]]:
+        found = {}
+        for owner in self._owners.values():
+            try:
+                found[owner.key] = counted(read_net_dev(self._proc_root, owner.pid))
+            except _NORMAL:
+                continue
+            except KernelFileError as fault:
+                faults.append(fault)
+        return found

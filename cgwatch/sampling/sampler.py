@@ -1,0 +1,248 @@
+"""The sampler: every cgroup's numbers, once a tick."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from cgwatch.cgroup.controllers import CONTROLLERS, open_tree
+from cgwatch.cgroup.core import CoreStats
+from cgwatch.cgroup.files import Descriptors, Fault
+from cgwatch.cgroup.hierarchy import Hierarchies
+from cgwatch.errors import CgroupGoneError, KernelFileError
+from cgwatch.model import Container, Description, Kind, Sample, Snapshot
+from cgwatch.proc.diskstats import DeviceNames
+from cgwatch.proc.machine import Machine, read_machine
+from cgwatch.proc.meminfo import Meminfo, read_meminfo
+from cgwatch.sampling.followed import Followed
+from cgwatch.sampling.network import NetworkReader
+from cgwatch.sampling.tolerance import KernelVersion
+
+_MACHINE_INTERVAL_SECONDS = 300.0  # CPUs and memory of a node change by hotplug only
+_SETTINGS_INTERVAL_SECONDS = 30.0  # limits change by hand, or by cgwatch, which knows
+
+Clock = Callable[[], float]
+Values = list[Any]
+"""The stats objects of one cgroup, in the order of ``CONTROLLERS``."""
+
+
+class Sampler:
+    """Follows the cgroups of a node and reads them. Not thread-safe: one thread ticks."""
+
+    def __init__(
+        self,
+        hierarchies: Hierarchies,
+        *,
+        proc_root: str,
+        descriptors: Descriptors,
+        interval_seconds: float,
+        clock: Clock,
+        monotonic: Clock,
+        failed: Callable[[KernelFileError], None],
+    ) -> None:
+        """``failed`` is called for each file that could not be read or understood without a good reason.
+
+        ``interval_seconds`` is how often ``sample`` is going to be called.
+        """
+        self._hierarchies = hierarchies
+        self._proc_root = proc_root
+        self._descriptors = descriptors
+        self._clock = clock
+        self._monotonic = monotonic
+        self._failed = failed
+        self._settings_ticks = max(1, round(_SETTINGS_INTERVAL_SECONDS / interval_seconds))
+        self._tree = open_tree(hierarchies, proc_root, descriptors)
+        self._network = NetworkReader(proc_root)
+        self._devices = DeviceNames(proc_root)
+        self._followed: dict[str, Followed] = {}
+        self._descriptions: Mapping[str, Description] = {}
+        self._machine = read_machine(proc_root, failed=failed)
+        self._machine_seconds = monotonic()
+        self._kernel = kernel_version(self._machine.kernel_release or os.uname().release)
+
+    @property
+    def kernel(self) -> KernelVersion:
+        """Major and minor version of the running kernel."""
+        return self._kernel
+
+    @property
+    def followed(self) -> Iterable[Followed]:
+        """The cgroups that are sampled, ordered by path."""
+        return self._followed.values()
+
+    def describe(self, descriptions: Mapping[str, Description]) -> None:
+        """Take over what the runtimes said, by container id; the next snapshots carry it."""
+        self._descriptions = descriptions
+        for followed in self._followed.values():
+            self._bind(followed)
+
+    def sample(self, sequence: int) -> Snapshot:
+        """Read everything once. A file that cannot be read costs its own numbers and nothing else."""
+        time_seconds, start_seconds = self._clock(), self._monotonic()
+        self._devices.begin_tick()
+        self._tree.begin()
+        taken, all_alive = self._read_followed(sequence)
+        faults: list[KernelFileError] = []
+        if self._tree.follow(all_alive=all_alive, faults=faults) or not all_alive:
+            self._follow_changes(taken)
+        samples = self._make_samples(taken, faults)
+        for fault in faults:
+            self._failed(fault)
+        return Snapshot(
+            sequence=sequence,
+            time_seconds=time_seconds,
+            monotonic_seconds=start_seconds,
+            duration_seconds=self._monotonic() - start_seconds,
+            samples=samples,
+            layout=self._hierarchies.layout,
+            machine=self._read_machine(start_seconds),
+            memory=self._read_memory(),
+            devices=self._device_paths(samples),
+        )
+
+    def close(self) -> None:
+        """Close every file."""
+        for followed in self._followed.values():
+            followed.close()
+        self._followed = {}
+        self._tree.close()
+
+    def _read_followed(self, sequence: int) -> tuple[dict[str, Values], bool]:
+        """Read all known cgroups; tell whether each of them surely is the one it was.
+
+        The settings of a few cgroups are read at each tick, so that every tick costs the same.
+        """
+        taken: dict[str, Values] = {}
+        all_alive = True
+        for place, (path, followed) in enumerate(list(self._followed.items()), start=sequence):
+            faults: list[Fault] = []
+            try:
+                taken[path] = followed.read(faults, settings=place % self._settings_ticks == 0)
+            except CgroupGoneError:
+                self._forget(path)
+                all_alive = False
+                continue
+            all_alive = all_alive and followed.is_kept
+            if faults:
+                self._judge(followed, ((fault, followed.why(fault, self._kernel)) for fault in faults))
+        return taken, all_alive
+
+    def _follow_changes(self, taken: dict[str, Values]) -> None:
+        places = self._tree.places()
+        for path, followed in list(self._followed.items()):
+            if places.get(path) != followed.places:
+                self._forget(path)
+                taken.pop(path, None)
+        for path in places.keys() - self._followed.keys():
+            followed = Followed(self._hierarchies, path, places[path], self._descriptors)
+            values = self._read_new(followed)
+            if values is None:
+                followed.close()
+                continue
+            self._bind(followed)
+            self._followed[path] = followed
+            taken[path] = values
+        self._followed = dict(sorted(self._followed.items()))
+
+    def _read_new(self, followed: Followed) -> Values | None:
+        """Read a cgroup for the first time; ``None`` when it went meanwhile."""
+        faults: list[Fault] = []
+        try:
+            values = followed.read(faults, settings=True)
+        except CgroupGoneError:
+            return None
+        absences = list(followed.absences(self._kernel))
+        if any(why is None for _, why in absences) and not followed.is_still_there():
+            return None
+        self._judge(followed, absences)
+        self._judge(followed, ((fault, followed.why(fault, self._kernel)) for fault in faults))
+        return values
+
+    def _judge(self, followed: Followed, faults: Iterable[tuple[Fault, str | None]]) -> None:
+        for fault, why in faults:
+            if why is None:
+                self._failed(fault.error)
+
+    def _bind(self, followed: Followed) -> None:
+        followed.bind(self._descriptions.get(followed.container.owner.container_id or ""))
+
+    def _forget(self, path: str) -> None:
+        self._followed.pop(path).close()
+
+    def _make_samples(self, taken: Mapping[str, Values], faults: list[KernelFileError]) -> tuple[Sample, ...]:
+        containers = {path: followed.container for path, followed in self._followed.items()}
+        counts, pids = _processes(containers, {path: values[_CORE] for path, values in taken.items()})
+        network = self._network.read(((containers[path], pid) for path, pid in pids.items()), faults)
+        return tuple(
+            Sample(container, *taken[path], counts.get(path), network.get(container.cgroup))
+            for path, container in containers.items()
+        )
+
+    def _read_machine(self, now_seconds: float) -> Machine:
+        if now_seconds - self._machine_seconds >= _MACHINE_INTERVAL_SECONDS:
+            self._machine = read_machine(self._proc_root, failed=self._failed)
+            self._machine_seconds = now_seconds
+        return self._machine
+
+    def _read_memory(self) -> Meminfo | None:
+        try:
+            return read_meminfo(self._proc_root)
+        except KernelFileError as fault:
+            self._failed(fault)
+            return None
+
+    def _device_paths(self, samples: Iterable[Sample]) -> dict[tuple[int, int], str]:
+        paths: dict[tuple[int, int], str] = {}
+        devices = {(device.major, device.minor) for sample in samples if sample.io for device in sample.io.devices}
+        for device in devices:
+            try:
+                path = self._devices.path(*device)
+            except KernelFileError as fault:
+                self._failed(fault)
+                continue
+            if path is not None:
+                paths[device] = path
+        return paths
+
+
+_CORE = [controller.name for controller in CONTROLLERS].index("core")
+
+
+def kernel_version(release: str) -> KernelVersion:
+    """Return major and minor of ``uname -r``; (0, 0) when it does not start with them."""
+    match = re.match(r"(\d+)\.(\d+)", release)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def _processes(
+    containers: Mapping[str, Container], cores: Mapping[str, CoreStats | None]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Count processes of each cgroup with all below it, and find one process of each that has its own.
+
+    A container whose processes all live further down (systemd in a container, crun's ``container`` leaf) is
+    spoken for by one of those.
+    """
+    counts: dict[str, int] = {}
+    pids: dict[str, int] = {}
+    # Ordered by path, a cgroup comes before all below it: backwards, each is complete when it is reached.
+    for path in reversed(containers):
+        core = cores.get(path)
+        if core is None or core.processes is None:
+            continue
+        container = containers[path]
+        counts[path] = counts.get(path, 0) + core.processes
+        pid = core.first_pid
+        if pid is None and container.description is not None:
+            pid = container.description.pid  # outside our pid namespace; the runtime knows the host's number
+        if pid is not None:
+            pids[path] = pid
+        if path == "/":
+            continue
+        parent = path.rpartition("/")[0] or "/"
+        counts[parent] = counts.get(parent, 0) + counts[path]
+        above = containers.get(parent)
+        if above is not None and above.owner.kind is Kind.CONTAINER and path in pids:
+            pids.setdefault(parent, pids[path])
+    return counts, pids
