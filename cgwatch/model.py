@@ -113,6 +113,9 @@ class Container(Struct, frozen=True):
 
     cgroup: Cgroup
     owner: Owner
+    created_seconds: float | None = None
+    """What the cgroup's directory says; a little late after a restart of cgwatch on a node short of memory,
+    where the kernel forgets it (kernfs inodes are made anew with the time of their making)."""
     description: Description | None = None
     """Bound late: a container is sampled from its first tick, its name comes when the runtime gives it."""
 

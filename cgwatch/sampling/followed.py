@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from msgspec import structs
+
 from cgwatch.cgroup.controllers import CONTROLLERS, open_reader
 from cgwatch.cgroup.files import Descriptors, Fault, Reader
 from cgwatch.cgroup.hierarchy import Hierarchies, Hierarchy
@@ -27,7 +29,8 @@ class Followed:
     ) -> None:
         self.path = path
         self.places = places
-        self.container = Container(Cgroup(path, next(iter(places.values()))), recognise(path))
+        hierarchy, inode = next(iter(places.items()))
+        self.container = Container(Cgroup(path, inode), recognise(path), _created(hierarchy.locate(path)))
         self._readers: tuple[Reader, ...] = tuple(
             open_reader(controller, hierarchies, path, places, descriptors) for controller in CONTROLLERS
         )
@@ -50,7 +53,7 @@ class Followed:
         """Take over what a runtime said of this container."""
         if description is not self.container.description:
             self._settings_reads = 0
-            self.container = Container(self.container.cgroup, self.container.owner, description)
+            self.container = structs.replace(self.container, description=description)
 
     def absences(self, kernel: KernelVersion) -> Iterator[tuple[Fault, str | None]]:
         """Every file that could not be opened, and why it may be missing; ``None``: it is a failure."""
@@ -72,3 +75,11 @@ class Followed:
         """Close its files."""
         for reader in self._readers:
             reader.close()
+
+
+def _created(directory: str) -> float | None:
+    try:
+        status = os.stat(directory)
+    except OSError:
+        return None  # gone again: the readers of its files say so
+    return min(status.st_mtime, status.st_ctime)

@@ -1,0 +1,240 @@
+"""The agent: one thread that ticks and takes messages, and the wiring of everything around it.
+
+Producers (runtime watchers, signals) only put messages into the inbox; HTTP threads only read the latest
+snapshot. So whatever decides, decides on one thread and in one order.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import queue
+import signal
+import socket
+import time
+from collections.abc import Callable
+from types import FrameType
+
+from msgspec import Struct
+
+from cgwatch import control
+from cgwatch.cgroup import hierarchy
+from cgwatch.cgroup.files import Descriptors, descriptor_budget
+from cgwatch.discovery.docker import DockerWatcher
+from cgwatch.discovery.runtime import Availability, Described, Forgotten, Lifecycle, Message, RuntimeWatcher
+from cgwatch.errors import KernelFileError
+from cgwatch.metrics import families
+from cgwatch.metrics.own import OwnMetrics
+from cgwatch.metrics.pages import LatestPages
+from cgwatch.metrics.render import Renderer
+from cgwatch.metrics.server import Server
+from cgwatch.model import Description, Kind, Snapshot
+from cgwatch.sampling.sampler import Sampler
+from cgwatch.sampling.schedule import Schedule
+from cgwatch.settings import Settings
+
+LOG = logging.getLogger(__name__)
+
+_REMEMBERED_FAILURES = 1000
+
+
+class Stop(Struct, frozen=True):
+    """End the loop."""
+
+    reason: str
+
+
+Inbox = queue.SimpleQueue[Message | Stop]
+
+
+class FailureLog:
+    """Counts files that could not be read, and logs each of them once."""
+
+    def __init__(self, own: OwnMetrics) -> None:
+        self._own = own
+        self._logged: set[tuple[str, str]] = set()
+
+    def __call__(self, error: KernelFileError) -> None:
+        """Take note of one failure."""
+        self._own.failed(error)
+        key = (error.path, type(error).__name__)
+        if key in self._logged:
+            return
+        if len(self._logged) >= _REMEMBERED_FAILURES:
+            self._logged.clear()  # a node with that many is logged again now and then, which is right
+        self._logged.add(key)
+        LOG.warning("a kernel file could not be read", extra={"path": error.path, "problem": error.problem})
+
+
+class Agent:
+    """The core: ticks on schedule, takes messages in between."""
+
+    def __init__(
+        self,
+        *,
+        sampler: Sampler,
+        schedule: Schedule,
+        pages: LatestPages,
+        own: OwnMetrics,
+        inbox: Inbox,
+        monotonic: Callable[[], float],
+        watchers: tuple[RuntimeWatcher, ...] = (),
+    ) -> None:
+        self._sampler = sampler
+        self._schedule = schedule
+        self._pages = pages
+        self._own = own
+        self._inbox = inbox
+        self._monotonic = monotonic
+        self._watchers = watchers
+        self._descriptions: dict[str, Description] = {}
+        self._availability: dict[str, str] = {}
+
+    def run(self) -> str:
+        """Tick and take messages until one of them is ``Stop``; return its reason."""
+        while True:
+            wait_seconds = self._schedule.deadline_seconds - self._monotonic()
+            if wait_seconds <= 0:
+                self.tick()
+                continue
+            try:
+                message = self._inbox.get(timeout=wait_seconds)
+            except queue.Empty:
+                continue
+            if isinstance(message, Stop):
+                return message.reason
+            self.take(message)
+
+    def tick(self) -> Snapshot:
+        """Sample once and publish; plan the next tick."""
+        snapshot = self._sampler.sample(self._schedule.sequence)
+        self._pages.publish(snapshot)
+        missed = self._schedule.advance(self._monotonic())
+        self._own.sampled(snapshot.duration_seconds, missed)
+        if missed:
+            LOG.warning("ticks were missed", extra={"missed": missed, "took_seconds": snapshot.duration_seconds})
+        self._ask_for_names(snapshot)
+        return snapshot
+
+    def _ask_for_names(self, snapshot: Snapshot) -> None:
+        for sample in snapshot.samples:
+            owner = sample.container.owner
+            if sample.container.description is None and owner.kind is Kind.CONTAINER and owner.container_id:
+                for watcher in self._watchers:
+                    watcher.ask(owner.container_id)
+
+    def take(self, message: Message) -> None:
+        """Take what a runtime's watcher told."""
+        match message:
+            case Described(_, descriptions):
+                self._descriptions |= {said.container_id: said for said in descriptions}
+                self._sampler.describe(self._descriptions)
+            case Forgotten(_, container_id):
+                self._descriptions.pop(container_id, None)
+            case Lifecycle(runtime, container_id, action):
+                self._own.happened(runtime, action)
+                LOG.debug("container event", extra={"container": container_id, "action": action})
+            case Availability(runtime, available, detail):
+                self._own.runtime_is(runtime, up=available)
+                self._availability[runtime.capitalize()] = "answers" if available else f"does not answer: {detail}"
+                self._pages.runtimes = tuple(sorted(self._availability.items()))
+                level = logging.INFO if available else logging.WARNING
+                LOG.log(level, "container runtime", extra={"runtime": str(runtime), "up": available, "detail": detail})
+
+
+def open_sampler(settings: Settings, failed: Callable[[KernelFileError], None]) -> tuple[Sampler, Descriptors]:
+    """Find the cgroups of this node and make what reads them.
+
+    Raises ``NoCgroupsError``, or a ``KernelFileError`` when the mount table cannot be read.
+    """
+    budget = settings.sampling.descriptors
+    descriptors = Descriptors(descriptor_budget() if budget == "auto" else min(budget, descriptor_budget()))
+    sampler = Sampler(
+        hierarchy.find(settings.roots.proc, settings.roots.cgroup),
+        proc_root=settings.roots.proc,
+        descriptors=descriptors,
+        interval_seconds=settings.sampling.interval_seconds,
+        clock=time.time,
+        monotonic=time.monotonic,
+        failed=failed,
+    )
+    return sampler, descriptors
+
+
+def make_renderer(settings: Settings) -> Renderer:
+    """Make what writes the containers' pages, as the settings want them."""
+    metrics = settings.metrics
+    return Renderer(
+        families.enabled(metrics.groups.enabled()),
+        container_labels=metrics.container_labels,
+        timestamps=metrics.timestamps,
+    )
+
+
+def run(settings: Settings) -> None:
+    """Run the agent on the main thread until SIGTERM or SIGINT.
+
+    Raises ``NoCgroupsError``, ``ListenError`` or a ``KernelFileError`` when it cannot start.
+    """
+    own = OwnMetrics()
+    inbox: Inbox = queue.SimpleQueue()
+    sampler, descriptors = open_sampler(settings, FailureLog(own))
+    interval_seconds = settings.sampling.interval_seconds
+    pages = LatestPages(
+        make_renderer(settings),
+        own,
+        node=socket.gethostname(),
+        interval_seconds=interval_seconds,
+        monotonic=time.monotonic,
+    )
+    own.watch(descriptors, lambda: pages.snapshot, interval_seconds)
+    server = Server(
+        settings.listen,
+        pages,
+        max_requests=settings.server.max_requests,
+        compression=settings.server.compression,
+        observe=own.scraped,
+    )
+    server.bind()
+    watchers = _watchers(settings, inbox, own)
+    agent = Agent(
+        sampler=sampler,
+        schedule=Schedule(interval_seconds, time.monotonic()),
+        pages=pages,
+        own=own,
+        inbox=inbox,
+        monotonic=time.monotonic,
+        watchers=watchers,
+    )
+    _stop_on_signals(inbox)
+    for watcher in watchers:
+        watcher.start()
+    agent.tick()
+    server.start()
+    control_server = control.serve(settings.state_dir, pages)
+    LOG.info("serving metrics", extra={"url": f"{server.url}metrics", "interval_seconds": interval_seconds})
+    gc.freeze()  # what is there now stays: the collector need not walk it again
+    try:
+        LOG.info("stopping", extra={"reason": agent.run()})
+    finally:
+        server.stop()
+        if control_server:
+            control_server.stop()
+        for watcher in watchers:
+            watcher.stop()
+        sampler.close()
+
+
+def _watchers(settings: Settings, inbox: Inbox, own: OwnMetrics) -> tuple[RuntimeWatcher, ...]:
+    docker = settings.discovery.docker
+    if not docker.enabled:
+        return ()
+    return (DockerWatcher(docker.socket, inbox.put, own, timeout_seconds=docker.timeout_seconds),)
+
+
+def _stop_on_signals(inbox: Inbox) -> None:
+    def stop(number: int, _frame: FrameType | None) -> None:
+        inbox.put(Stop(signal.Signals(number).name))  # SimpleQueue.put may be called from a signal handler
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)

@@ -1,0 +1,180 @@
+"""What Docker's API answers, read into our types. Pure; whatever is not as Docker documents it says where."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from cgwatch.discovery.runtime import Lifecycle
+from cgwatch.errors import RuntimeUnavailableError
+from cgwatch.model import Description, Runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CONTAINER_ID: Final = re.compile(r"[0-9a-f]{64}")
+ACTIONS: Final = frozenset(
+    {
+        "create",
+        "start",
+        "restart",
+        "stop",
+        "kill",
+        "die",
+        "oom",
+        "pause",
+        "unpause",
+        "rename",
+        "update",
+        "health_status",
+        "destroy",
+    }
+)
+"""The events that change what a description says. The others (``exec_*`` of every health check, ``attach``,
+``copy``, ``top``, ...) are many and say nothing of the container."""
+
+_Id = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+_Nanoseconds = Annotated[int, msgspec.Meta(ge=0, lt=1 << 63)]
+
+
+class _Health(Struct, frozen=True, rename="pascal"):
+    status: str | None = None
+
+
+class _State(Struct, frozen=True, rename="pascal"):
+    status: str | None = None
+    running: bool | None = None
+    restarting: bool | None = None
+    oom_killed: bool | None = msgspec.field(default=None, name="OOMKilled")
+    pid: int | None = None
+    exit_code: int | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    health: _Health | None = None
+
+
+class _Config(Struct, frozen=True, rename="pascal"):
+    image: str | None = None
+    labels: dict[str, str] | None = None
+
+
+class _HostConfig(Struct, frozen=True, rename="pascal"):
+    network_mode: str | None = None
+
+
+class _Inspect(Struct, frozen=True, rename="pascal"):
+    """The fields of ``GET /containers/<id>/json`` that are used. Podman and older daemons leave some out."""
+
+    id: _Id
+    name: str | None = None
+    created: str | None = None
+    restart_count: int | None = None
+    state: _State | None = None
+    config: _Config | None = None
+    host_config: _HostConfig | None = None
+
+
+class _Listed(Struct, frozen=True, rename="pascal"):
+    """The field of one element of ``GET /containers/json`` that is used."""
+
+    id: _Id
+
+
+class _Actor(Struct, frozen=True):
+    id: str = msgspec.field(name="ID")
+    attributes: dict[str, str] | None = msgspec.field(default=None, name="Attributes")
+
+
+class _Event(Struct, frozen=True):
+    """One line of ``GET /events``, as since API 1.22."""
+
+    action: str = msgspec.field(name="Action")
+    actor: _Actor = msgspec.field(name="Actor")
+    time_nanoseconds: _Nanoseconds = msgspec.field(name="timeNano")
+
+
+def describe(inspect: Mapping[str, Any]) -> Description:
+    """Say what Docker's ``inspect`` says of a container.
+
+    Absent fields are ``None`` or empty; a field of another type than Docker documents raises
+    ``RuntimeUnavailableError`` with its path.
+    """
+    try:
+        answer = msgspec.convert(inspect, _Inspect)
+        state = answer.state or _State()
+        created, started, finished = map(_time, (answer.created, state.started_at, state.finished_at))
+    except ValueError as error:
+        raise RuntimeUnavailableError(f"docker inspect: {error}; is this Docker's API?") from error
+    config = answer.config or _Config()
+    # dockerd sets ExitCode to 0 when a container starts, and leaves it so while it was never started.
+    in_between = not state.running or state.restarting
+    ended = in_between and (finished is not None or state.exit_code)
+    return Description(
+        runtime=Runtime.DOCKER,
+        container_id=answer.id,
+        name=(answer.name or "").removeprefix("/"),
+        image=config.image or "",
+        labels=config.labels or {},
+        state=state.status or "",
+        created_seconds=created,
+        started_seconds=started,
+        finished_seconds=finished,
+        exit_code=state.exit_code if ended else None,
+        oom_killed=bool(state.oom_killed),
+        health=None
+        if state.health is None or state.health.status in {None, "", "none"}
+        else state.health.status,
+        restart_count=answer.restart_count,
+        pid=state.pid or None,
+        network_mode=(answer.host_config or _HostConfig()).network_mode or None,
+    )
+
+
+def _time(text: str | None) -> float | None:
+    """Read a date of the API, RFC 3339 with up to nine digits of a second; Go's zero date says "never"."""
+    if not text:
+        return None
+    moment = datetime.fromisoformat(text)
+    if moment.year == 1:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def listed_id(container: object) -> str | None:
+    """Give the id of one element of the list of containers, or ``None`` if it has none."""
+    try:
+        return msgspec.convert(container, _Listed).id
+    except ValueError:
+        return None
+
+
+def lifecycle(line: bytes) -> Lifecycle | None:
+    """Read one event; ``None`` if it says nothing of a container's life.
+
+    Raises ``RuntimeUnavailableError`` if it is no event of Docker's.
+    """
+    try:
+        event = msgspec.json.decode(line, type=_Event)
+    except ValueError as error:
+        raise RuntimeUnavailableError(f"docker events: {error}; is this Docker's API?") from error
+    action, _, more = event.action.partition(": ")
+    if action not in ACTIONS:
+        return None
+    if not CONTAINER_ID.fullmatch(event.actor.id):
+        raise RuntimeUnavailableError(
+            f"docker events: {action} of {event.actor.id!r}, which is no container's id"
+        )
+    attributes = event.actor.attributes or {}
+    code = attributes.get("exitCode", "")
+    return Lifecycle(
+        runtime=Runtime.DOCKER,
+        container_id=event.actor.id,
+        action=action,
+        time_seconds=event.time_nanoseconds / 1e9,
+        exit_code=int(code) if re.fullmatch(r"-?[0-9]{1,10}", code) else None,
+        attributes={**attributes, action: more} if more else attributes,
+    )

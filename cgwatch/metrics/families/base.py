@@ -1,0 +1,62 @@
+"""What a row of the catalogue says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct
+
+from cgwatch.model import Snapshot
+
+Number = int | float
+Row = tuple[str, Number | None]
+"""Encoded labels beyond the container's own (may be empty), and the value."""
+
+
+class Type(StrEnum):
+    """Metric types of the exposition formats."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+
+
+class Part(StrEnum):
+    """What a family's function is given: a part of each sample that has it, or the snapshot once."""
+
+    SAMPLE = "sample"
+    MEMORY = "memory"
+    CPU = "cpu"
+    IO = "io"
+    PIDS = "pids"
+    PRESSURE = "pressure"
+    NETWORK = "network"
+    SNAPSHOT = "snapshot"
+
+
+class Family(Struct, frozen=True):
+    """One row of the catalogue."""
+
+    name: str
+    type: Type
+    help: str
+    group: str
+    """What switches it on and off in the configuration; empty: it is always there."""
+    part: Part
+    source: str
+    """Where the value comes from: cgroup v2 file and key, then v1 where it differs."""
+    value: Callable[[Any], Number | None] | None = None
+    """One series for each container: the value, from the part."""
+    rows: Callable[[Any, Snapshot], Iterable[Row]] | None = None
+    """Several series for each container, or series that need the rest of the snapshot."""
+    labels: tuple[str, ...] = ()
+    """Labels beyond the container's own."""
+    absent: str = ""
+    """When there is no series."""
+
+
+def bounded(value: Number | None) -> Number | None:
+    """cAdvisor shows "no limit" as 0: dashboards filter on ``> 0``."""
+    return 0 if value == math.inf else value

@@ -1,0 +1,108 @@
+"""What bounds a container: quota, shares, memory limits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from operator import attrgetter
+
+from cgwatch.cgroup.cpu import CpuStats
+from cgwatch.cgroup.memory import MemoryStats
+from cgwatch.metrics.families.base import Family, Number, Part, Row, Type, bounded
+from cgwatch.model import Kind, Sample, Snapshot
+
+
+def _quota(cpu: CpuStats) -> Number | None:
+    return None if cpu.quota_microseconds == math.inf else cpu.quota_microseconds
+
+
+def shares_of_weight(weight: int) -> int:
+    """Return ``cpu.shares`` for a ``cpu.weight``: the inverse of the linear formula of runc before 1.3.2."""
+    return 2 + ((weight - 1) * 262142) // 9999
+
+
+def _shares(cpu: CpuStats) -> Number | None:
+    if cpu.shares is not None:
+        return cpu.shares
+    return None if cpu.weight is None else shares_of_weight(cpu.weight)
+
+
+def _memory_limit(sample: Sample, snapshot: Snapshot) -> Iterable[Row]:
+    if sample.container.owner.kind is Kind.ROOT:
+        yield "", snapshot.machine.memory_bytes if snapshot.machine else None
+    elif sample.memory:
+        yield "", bounded(sample.memory.limit_bytes)
+
+
+def _swap_limit(sample: Sample, snapshot: Snapshot) -> Iterable[Row]:
+    memory = sample.memory
+    if sample.container.owner.kind is Kind.ROOT:
+        yield "", snapshot.machine.swap_bytes if snapshot.machine else None
+    elif memory and memory.memory_and_swap_limit_bytes is not None:
+        yield "", bounded(memory.memory_and_swap_limit_bytes)
+    elif memory:
+        yield "", bounded(memory.swap_limit_bytes)
+
+
+def _reservation(memory: MemoryStats) -> Number | None:
+    return bounded(memory.soft_limit_bytes if memory.soft_limit_bytes is not None else memory.low_bytes)
+
+
+FAMILIES = (
+    Family(
+        "container_spec_cpu_period",
+        Type.GAUGE,
+        "Period of the CPU quota, in microseconds.",
+        "spec",
+        Part.CPU,
+        "cpu.max; v1 cpu.cfs_period_us (microseconds)",
+        value=attrgetter("period_microseconds"),
+    ),
+    Family(
+        "container_spec_cpu_quota",
+        Type.GAUGE,
+        "CPU time that the container may use in each period, in microseconds.",
+        "spec",
+        Part.CPU,
+        "cpu.max; v1 cpu.cfs_quota_us (microseconds)",
+        value=_quota,
+        absent="without a quota",
+    ),
+    Family(
+        "container_spec_cpu_shares",
+        Type.GAUGE,
+        "Relative weight of the container's CPU time, in cpu.shares.",
+        "spec",
+        Part.CPU,
+        "cpu.weight, converted; v1 cpu.shares",
+        value=_shares,
+    ),
+    Family(
+        "container_spec_memory_limit_bytes",
+        Type.GAUGE,
+        "Memory limit in bytes; 0 stands for none.",
+        "spec",
+        Part.SAMPLE,
+        "memory.max; v1 memory.limit_in_bytes; the machine's memory for the root; 0 without a limit",
+        rows=_memory_limit,
+    ),
+    Family(
+        "container_spec_memory_swap_limit_bytes",
+        Type.GAUGE,
+        "Swap limit in bytes (cgroup v1: of memory and swap together); 0 stands for none.",
+        "spec",
+        Part.SAMPLE,
+        "memory.swap.max; v1 memory.memsw.limit_in_bytes (memory and swap); the machine's swap for the root; "
+        "0 without a limit",
+        rows=_swap_limit,
+    ),
+    Family(
+        "container_spec_memory_reservation_limit_bytes",
+        Type.GAUGE,
+        "Memory that is kept for the container when the node runs short, in bytes.",
+        "spec",
+        Part.MEMORY,
+        "memory.low; v1 memory.soft_limit_in_bytes; 0 without one",
+        value=_reservation,
+    ),
+)

@@ -1,0 +1,166 @@
+"""cgwatch's metrics about itself, through prometheus_client."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.registry import Collector
+
+from cgwatch import __version__
+from cgwatch.cgroup.controllers import CONTROLLERS
+from cgwatch.cgroup.files import Descriptors
+from cgwatch.errors import KernelFileError
+from cgwatch.metrics.negotiation import Format
+from cgwatch.model import Snapshot
+
+_SAMPLE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+_API_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+# The names that may stand in the label ``file``: a cgroup or process may have any name, and is "directory".
+_FILES = frozenset(
+    file.name for controller in CONTROLLERS for file in (*controller.files_v1, *controller.files_v2)
+) | {"boot_id", "cgroups", "comm", "cpuinfo", "dev", "diskstats", "meminfo", "net", "osrelease", "stat"}
+
+
+class OwnMetrics:
+    """Counts what the agent does. Every method may be called from any thread."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        build = Gauge("cgwatch_build_info", "1, with the versions as labels.", ["version", "python"], registry=self.registry)
+        build.labels(__version__, platform.python_version()).set(1)
+        self._sample_seconds = Histogram(
+            "cgwatch_sample_duration_seconds",
+            "Time to read every cgroup once.",
+            buckets=_SAMPLE_BUCKETS,
+            registry=self.registry,
+        )
+        self._missed = Counter(
+            "cgwatch_missed_ticks_total",
+            "Ticks that were skipped because the one before them, or the machine, took too long.",
+            registry=self.registry,
+        )
+        self._failures = Counter(
+            "cgwatch_read_failures_total",
+            "Kernel files that could not be read or understood, and had no good reason; the log names them once.",
+            ["file", "error"],
+            registry=self.registry,
+        )
+        self._scrape_seconds = Histogram(
+            "cgwatch_scrape_duration_seconds",
+            "Time to answer a scrape, until its last byte was handed to the kernel.",
+            ["handler", "format"],
+            registry=self.registry,
+        )
+        self._scrapes = Counter(
+            "cgwatch_scrapes_total", "Scrapes answered, by HTTP status.", ["status"], registry=self.registry
+        )
+        self._scrape_bytes = Counter(
+            "cgwatch_scrape_response_bytes_total", "Bytes of pages sent, as compressed.", registry=self.registry
+        )
+        self._api_seconds = Histogram(
+            "cgwatch_runtime_api_duration_seconds",
+            "Time of calls to a container runtime's API.",
+            ["runtime", "operation"],
+            buckets=_API_BUCKETS,
+            registry=self.registry,
+        )
+        self._api_errors = Counter(
+            "cgwatch_runtime_api_errors_total",
+            "Calls to a container runtime's API that failed.",
+            ["runtime", "operation", "error"],
+            registry=self.registry,
+        )
+        self._runtime_up = Gauge(
+            "cgwatch_runtime_up", "Whether a container runtime's API answers.", ["runtime"], registry=self.registry
+        )
+        self._events = Counter(
+            "cgwatch_container_events_total",
+            "Events in the life of containers that a runtime told of.",
+            ["runtime", "action"],
+            registry=self.registry,
+        )
+
+    def watch(self, descriptors: Descriptors, latest: Callable[[], Snapshot | None], interval_seconds: float) -> None:
+        """Add what is read at each scrape: the descriptors in use and the latest snapshot."""
+        self.registry.register(_Latest(descriptors, latest, interval_seconds))
+
+    def sampled(self, seconds: float, missed: int) -> None:
+        """One tick is done."""
+        self._sample_seconds.observe(seconds)
+        self._missed.inc(missed)
+
+    def failed(self, error: KernelFileError) -> None:
+        """One file could not be read or understood."""
+        name = os.path.basename(error.path)
+        self._failures.labels(name if name in _FILES else "directory", type(error).__name__).inc()
+
+    def scraped(self, handler: str, exposition: str, seconds: float, size_bytes: int, status: int, /) -> None:
+        """One scrape is over."""
+        self._scrape_seconds.labels(handler, exposition).observe(seconds)
+        self._scrapes.labels(str(status)).inc()
+        self._scrape_bytes.inc(size_bytes)
+
+    def call(self, runtime: str, operation: str, seconds: float, error: str | None) -> None:
+        """One call to a runtime's API is over."""
+        self._api_seconds.labels(runtime, operation).observe(seconds)
+        if error is not None:
+            self._api_errors.labels(runtime, operation, error).inc()
+
+    def runtime_is(self, runtime: str, *, up: bool) -> None:
+        """A runtime's API began or ceased to answer."""
+        self._runtime_up.labels(runtime).set(up)
+
+    def happened(self, runtime: str, action: str) -> None:
+        """A runtime told of an event."""
+        self._events.labels(runtime, action).inc()
+
+    def page(self, form: Format) -> bytes:
+        """Return the page of these metrics, without the end marker of OpenMetrics."""
+        if form is Format.OPENMETRICS:
+            return generate_openmetrics(self.registry).removesuffix(b"# EOF\n")
+        return generate_latest(self.registry)
+
+
+class _Latest(Collector):
+    def __init__(
+        self, descriptors: Descriptors, latest: Callable[[], Snapshot | None], interval_seconds: float
+    ) -> None:
+        self._descriptors = descriptors
+        self._latest = latest
+        self._interval_seconds = interval_seconds
+
+    def collect(self) -> Iterable[Metric]:
+        yield _gauge("cgwatch_descriptors_kept", "Kernel files that are kept open.", self._descriptors.kept)
+        yield _gauge(
+            "cgwatch_descriptors_budget", "How many kernel files may be kept open.", self._descriptors.budget
+        )
+        yield _gauge("cgwatch_sample_interval_seconds", "Time between two ticks.", self._interval_seconds)
+        snapshot = self._latest()
+        if snapshot is None:
+            return
+        yield _gauge(
+            "cgwatch_last_sample_timestamp_seconds", "Time of the last tick, since the epoch.", snapshot.time_seconds
+        )
+        yield _gauge("cgwatch_cgroups", "Cgroups in the last sample.", len(snapshot.samples))
+        containers = GaugeMetricFamily("cgwatch_containers", "Cgroups in the last sample, by kind and owner.", labels=["kind", "runtime"])
+        owners = Tally((sample.container.owner.kind, sample.container.owner.runtime) for sample in snapshot.samples)
+        for (kind, runtime), number in sorted(owners.items()):
+            containers.add_metric([kind, runtime], number)
+        yield containers
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: names are fixed, and there may be no snapshot yet when this is registered."""
+        return []
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)

@@ -1,0 +1,86 @@
+"""What the HTTP server shows of the agent: pages of the latest snapshot, rendered once each."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from cgwatch import __version__
+from cgwatch.metrics.landing import About, Health
+from cgwatch.metrics.negotiation import Format
+from cgwatch.metrics.own import OwnMetrics
+from cgwatch.metrics.render import Renderer
+from cgwatch.model import Kind, Snapshot
+
+_MISSED_INTERVALS = 3
+
+
+class LatestPages:
+    """Implements ``landing.Pages`` on the latest snapshot, which the core swaps in by one assignment."""
+
+    def __init__(
+        self, renderer: Renderer, own: OwnMetrics, *, node: str, interval_seconds: float, monotonic: Callable[[], float]
+    ) -> None:
+        self._renderer = renderer
+        self._own = own
+        self._node = node
+        self._interval_seconds = interval_seconds
+        self._monotonic = monotonic
+        self._started_seconds = monotonic()
+        self._lock = threading.Lock()
+        self._rendered: dict[Format, tuple[Snapshot, bytes]] = {}
+        self.snapshot: Snapshot | None = None
+        self.previous: Snapshot | None = None
+        self.runtimes: tuple[tuple[str, str], ...] = ()
+        """Name of each runtime that is watched, and how it does."""
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Show ``snapshot`` from now on."""
+        self.previous, self.snapshot = self.snapshot, snapshot
+
+    def page(self, form: Format, names: frozenset[str]) -> bytes:
+        """Return the whole exposition; ``names`` are the families wanted, empty for all."""
+        own = b"" if names else self._own.page(form)
+        return self._containers(form, names) + own + (b"# EOF\n" if form is Format.OPENMETRICS else b"")
+
+    def _containers(self, form: Format, names: frozenset[str]) -> bytes:
+        snapshot = self.snapshot
+        if snapshot is None:
+            return b""
+        # However many scrapes there are at once, one of them renders and the others find its page.
+        with self._lock:
+            if names:
+                return self._renderer.render(snapshot, form, names).encode()
+            rendered, page = self._rendered.get(form, (None, b""))
+            if rendered is not snapshot:
+                page = self._renderer.render(snapshot, form).encode()
+                self._rendered[form] = snapshot, page
+            return page
+
+    def health(self) -> Health:
+        """Alive: the last tick is at most three intervals old. Ready: there is a snapshot to show."""
+        snapshot = self.snapshot
+        since = snapshot.monotonic_seconds if snapshot else self._started_seconds
+        age_seconds = self._monotonic() - since
+        what = "last tick" if snapshot else "no tick yet; started"
+        return Health(
+            alive=age_seconds <= _MISSED_INTERVALS * self._interval_seconds,
+            ready=snapshot is not None,
+            detail=f"{what} {age_seconds:.1f} s ago, interval {self._interval_seconds:g} s",
+        )
+
+    def about(self) -> About:
+        """Return what the landing page says."""
+        rows = [("Interval", f"{self._interval_seconds:g} s")]
+        if self.snapshot is not None:
+            kinds = [sample.container.owner.kind for sample in self.snapshot.samples]
+            machine = self.snapshot.machine
+            rows += [
+                ("Cgroup layout", str(self.snapshot.layout)),
+                ("Containers", str(kinds.count(Kind.CONTAINER))),
+                ("Cgroups", str(len(kinds))),
+                ("Last tick", f"{self.snapshot.duration_seconds * 1000:.1f} ms"),
+                ("Kernel", machine.kernel_release if machine else ""),
+                ("Operating system", machine.os_name if machine else ""),
+            ]
+        return About(version=__version__, node=self._node, rows=(*rows, *self.runtimes))

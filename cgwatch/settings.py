@@ -1,0 +1,216 @@
+"""What can be configured: one class for each section of the file, one annotated field for each key.
+
+A key's name, type, range, default and meaning are said here and nowhere else. The environment's variables,
+the command line's flags, the JSON Schema and the comments of ``config/cgwatch.yaml`` follow from it.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar
+
+from msgspec import Meta, Struct, field, structs
+
+from cgwatch.keys import ADDRESS, DOCKER_SOCKET, DURATION, PATH, is_section, keys_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+T = TypeVar("T", bound=Struct)
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["logfmt", "json"]
+
+
+class Roots(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the kernel's trees are mounted; for a container that sees the host's under another path."""
+
+    cgroup: Annotated[
+        str | None,
+        Meta(
+            description="The cgroup hierarchy's mount point; null: found from mountinfo.",
+            extra={"notation": PATH, "flag": "--cgroup-root"},
+        ),
+    ] = None
+    proc: Annotated[
+        str,
+        Meta(description="The proc file system.", extra={"notation": PATH, "flag": "--proc-root"}),
+    ] = "/proc"
+
+
+class Sampling(Struct, frozen=True, forbid_unknown_fields=True):
+    """How often the kernel's files are read, and at what cost."""
+
+    interval_seconds: Annotated[
+        float,
+        Meta(
+            ge=0.1,
+            le=3600,
+            description="Time from one sample of every cgroup to the next.",
+            extra={"notation": DURATION, "flag": "--interval"},
+        ),
+    ] = field(name="interval", default=5.0)
+    descriptors: Annotated[
+        Annotated[int, Meta(ge=0, le=1_000_000)] | Literal["auto"],
+        Meta(
+            description="Kernel files kept open between samples; auto: what the limit on open files leaves."
+        ),
+    ] = "auto"
+
+
+class Docker(Struct, frozen=True, forbid_unknown_fields=True):
+    """Names, images and labels from Docker's API (or Podman's, which speaks the same)."""
+
+    enabled: Annotated[
+        bool,
+        Meta(description="Ask the API; without it containers are known by their ids alone."),
+    ] = True
+    socket: Annotated[
+        str,
+        Meta(
+            description="Where the API listens; DOCKER_HOST is honoured where this key is not set.",
+            extra={"notation": DOCKER_SOCKET},
+        ),
+    ] = "unix:///var/run/docker.sock"
+    timeout_seconds: Annotated[
+        float,
+        Meta(
+            ge=0.1,
+            le=300,
+            description="How long one answer of the API may take.",
+            extra={"notation": DURATION},
+        ),
+    ] = field(name="timeout", default=5.0)
+
+
+class Discovery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose cgroup is which."""
+
+    docker: Docker = Docker()
+
+
+class Groups(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which groups of metrics are exposed."""
+
+    cpu: Annotated[bool, Meta(description="Time used, throttling, shares in use.")] = True
+    percpu: Annotated[bool, Meta(description="Time used on each CPU, where the kernel says (v1).")] = True
+    memory: Annotated[bool, Meta(description="Usage, working set, faults, out-of-memory events.")] = True
+    disk_io: Annotated[bool, Meta(description="Bytes and operations of each block device.")] = field(
+        name="diskIO", default=True
+    )
+    network: Annotated[bool, Meta(description="Counters of the interfaces inside a container.")] = True
+    pressure: Annotated[bool, Meta(description="Time stalled for want of CPU, memory and I/O.")] = True
+    process: Annotated[bool, Meta(description="Processes, threads, open files and sockets.")] = True
+    spec: Annotated[bool, Meta(description="Limits and start times, as configured.")] = True
+    machine: Annotated[bool, Meta(description="Cores, memory and identity of the node.")] = True
+
+    def enabled(self) -> frozenset[str]:
+        """Names of the groups that are on, as in the file (``diskIO``)."""
+        return frozenset(field.encode_name for field in structs.fields(self) if getattr(self, field.name))
+
+
+class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the metrics page shows."""
+
+    groups: Groups = Groups()
+    container_labels: Annotated[
+        tuple[Annotated[str, Meta(min_length=1)], ...],
+        Meta(description="Labels of a container to expose as container_label_*, as globs; none by default."),
+    ] = ()
+    timestamps: Annotated[
+        bool,
+        Meta(description="Write the time of the sample beside each value."),
+    ] = False
+
+
+class Server(Struct, frozen=True, forbid_unknown_fields=True):
+    """The HTTP server."""
+
+    max_requests: Annotated[
+        int,
+        Meta(ge=1, le=10_000, description="Requests answered at the same time."),
+    ] = 40
+    compression: Annotated[bool, Meta(description="Compress for clients that accept gzip.")] = True
+
+
+class Log(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is written to standard error."""
+
+    level: Annotated[
+        LogLevel,
+        Meta(description="The least level that is written; tracebacks are written at debug alone."),
+    ] = "info"
+    format: Annotated[
+        LogFormat,
+        Meta(description="One line for each event either way."),
+    ] = "logfmt"
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that can be configured."""
+
+    listen: Annotated[
+        str,
+        Meta(
+            description="Address to serve metrics on: host:port, [::1]:port, or :port for every interface.",
+            extra={"notation": ADDRESS},
+        ),
+    ] = "127.0.0.1:9753"
+    state_dir: Annotated[
+        str,
+        Meta(
+            description="Directory for what outlives a restart; without root, cgwatch in $XDG_STATE_HOME or"
+            " ~/.local/state.",
+            extra={"notation": PATH},
+        ),
+    ] = "/var/lib/cgwatch"
+    read_only: Annotated[bool, Meta(description="Observe only: never write a limit.")] = False
+    roots: Roots = Roots()
+    sampling: Sampling = Sampling()
+    discovery: Discovery = Discovery()
+    metrics: Metrics = Metrics()
+    server: Server = Server()
+    log: Log = Log()
+
+
+KEYS: Final = MappingProxyType({key.path: key for key in keys_of(Settings)})
+"""Every key by its dotted path, in the order of the file."""
+
+
+def assemble(values: Mapping[str, object]) -> Settings:
+    """Make ``Settings`` of one checked value for each key in ``KEYS``."""
+    return _assembled(Settings, values, "")
+
+
+def _assembled(section: type[T], values: Mapping[str, object], prefix: str) -> T:
+    return section(
+        **{
+            field.name: _assembled(field.type, values, f"{prefix}{field.encode_name}.")
+            if is_section(field.type)
+            else values[prefix + field.encode_name]
+            for field in structs.fields(section)
+        }
+    )
+
+
+def schema() -> dict[str, object]:
+    """JSON Schema (2020-12) of the configuration file, for editors and for checks without cgwatch."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Configuration of cgwatch",
+        **_section_schema(Settings, ""),
+    }
+
+
+def _section_schema(section: type[Struct], prefix: str) -> dict[str, object]:
+    return {
+        "description": section.__doc__,
+        "type": ["object", "null"],
+        "additionalProperties": False,
+        "properties": {
+            field.encode_name: _section_schema(field.type, f"{prefix}{field.encode_name}.")
+            if is_section(field.type)
+            else KEYS[prefix + field.encode_name].schema()
+            for field in structs.fields(section)
+        },
+    }
