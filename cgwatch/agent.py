@@ -112,7 +112,9 @@ class Agent:
         missed = self._schedule.advance(self._monotonic())
         self._own.sampled(snapshot.duration_seconds, missed)
         if missed:
-            LOG.warning("ticks were missed", extra={"missed": missed, "took_seconds": snapshot.duration_seconds})
+            LOG.warning(
+                "ticks were missed", extra={"missed": missed, "took_seconds": snapshot.duration_seconds}
+            )
         self._ask_for_names(snapshot)
         return snapshot
 
@@ -136,13 +138,21 @@ class Agent:
                 LOG.debug("container event", extra={"container": container_id, "action": action})
             case Availability(runtime, available, detail):
                 self._own.runtime_is(runtime, up=available)
-                self._availability[runtime.capitalize()] = "answers" if available else f"does not answer: {detail}"
+                self._availability[runtime.capitalize()] = (
+                    "answers" if available else f"does not answer: {detail}"
+                )
                 self._pages.runtimes = tuple(sorted(self._availability.items()))
                 level = logging.INFO if available else logging.WARNING
-                LOG.log(level, "container runtime", extra={"runtime": str(runtime), "up": available, "detail": detail})
+                LOG.log(
+                    level,
+                    "container runtime",
+                    extra={"runtime": str(runtime), "up": available, "detail": detail},
+                )
 
 
-def open_sampler(settings: Settings, failed: Callable[[KernelFileError], None]) -> tuple[Sampler, Descriptors]:
+def open_sampler(
+    settings: Settings, failed: Callable[[KernelFileError], None]
+) -> tuple[Sampler, Descriptors]:
     """Find the cgroups of this node and make what reads them.
 
     Raises ``NoCgroupsError``, or a ``KernelFileError`` when the mount table cannot be read.

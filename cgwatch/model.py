@@ -109,7 +109,7 @@ class Cgroup(Struct, frozen=True):
 
 
 class Container(Struct, frozen=True):
-    """A cgroup that is sampled, and whose it is. The name is the field's; the root and plain cgroups count."""
+    """A cgroup that is sampled, and whose it is: in this field's language the root is one, too."""
 
     cgroup: Cgroup
     owner: Owner

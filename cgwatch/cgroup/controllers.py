@@ -35,10 +35,28 @@ class Controller(Struct, frozen=True):
 
 
 CONTROLLERS = (
-    Controller("memory", frozenset({"memory"}), memory.FILES_V2, memory.stats_v2, memory.FILES_V1, memory.stats_v1, "memory.current"),
-    Controller("cpu", frozenset({"cpu", "cpuacct"}), cpu.FILES_V2, cpu.stats_v2, cpu.FILES_V1, cpu.stats_v1, "cpu.weight"),
+    Controller(
+        "memory",
+        frozenset({"memory"}),
+        memory.FILES_V2,
+        memory.stats_v2,
+        memory.FILES_V1,
+        memory.stats_v1,
+        "memory.current",
+    ),
+    Controller(
+        "cpu",
+        frozenset({"cpu", "cpuacct"}),
+        cpu.FILES_V2,
+        cpu.stats_v2,
+        cpu.FILES_V1,
+        cpu.stats_v1,
+        "cpu.weight",
+    ),
     Controller("io", frozenset({"blkio"}), io.FILES_V2, io.stats_v2, io.FILES_V1, io.stats_v1, "io.stat"),
-    Controller("pids", frozenset({"pids"}), pids.FILES_V2, pids.stats, pids.FILES_V1, pids.stats, "pids.current"),
+    Controller(
+        "pids", frozenset({"pids"}), pids.FILES_V2, pids.stats, pids.FILES_V1, pids.stats, "pids.current"
+    ),
     Controller("pressure", frozenset(), pressure.FILES, pressure.stats, pressure.FILES, pressure.stats),
     Controller("core", frozenset(), core.FILES_V2, core.stats, core.FILES_V1, core.stats),
 )
@@ -94,7 +112,11 @@ class CgroupCounter:
     def __init__(self, hierarchy: Hierarchy, proc_root: str, descriptors: Descriptors) -> None:
         if hierarchy.version == 1:
             path = f"{proc_root}/cgroups"
-            file = File("cgroups", functools.partial(parse_cgroups, name=min(hierarchy.controllers)), many_records=True)
+            file = File(
+                "cgroups",
+                functools.partial(parse_cgroups, name=min(hierarchy.controllers)),
+                many_records=True,
+            )
         else:
             path = f"{hierarchy.directory}/{core.STAT.name}"
             file = core.STAT

@@ -121,7 +121,7 @@ FILES_V2 = (
 )
 
 
-def stats_v2(  # noqa: PLR0913 - one argument for each row of FILES_V2
+def stats_v2(
     stat: _CpuStatV2 | None,
     local: _CpuStatLocal | None,
     maximum: _CpuMax | None,

@@ -171,6 +171,7 @@ class KernelFile:
             return _read_rest(fd, raw) if len(raw) == _READ_SIZE or self._many_records else raw
         finally:
             os.close(fd)
+
     def close(self) -> None:
         """Close the kept descriptor, if any."""
         if self._fd >= 0:

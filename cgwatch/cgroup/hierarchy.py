@@ -17,7 +17,8 @@ from msgspec import Struct
 from cgwatch.errors import MalformedFileError, NoCgroupsError, from_os_error
 
 CONTROLLERS_V1 = frozenset(
-    "blkio cpu cpuacct cpuset devices freezer hugetlb memory misc net_cls net_prio perf_event pids rdma".split()
+    ("blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory")
+    + ("misc", "net_cls", "net_prio", "perf_event", "pids", "rdma")
 )
 
 
@@ -177,7 +178,9 @@ def _names(directory: str) -> list[str]:
         # Longest first: cpu,cpuacct before the links that name one of the two.
         return sorted(os.listdir(directory), key=lambda name: (-len(name), name))
     except OSError as error:
-        raise NoCgroupsError(f"{directory}: {from_os_error(directory, error).problem}; see --cgroup-root") from error
+        raise NoCgroupsError(
+            f"{directory}: {from_os_error(directory, error).problem}; see --cgroup-root"
+        ) from error
 
 
 def _arrange(found: list[Hierarchy]) -> Hierarchies:
@@ -186,5 +189,3 @@ def _arrange(found: list[Hierarchy]) -> Hierarchies:
     if unified is None:
         return Hierarchies(Layout.V1, v1, None)
     return Hierarchies(Layout.HYBRID if v1 else Layout.V2, v1, unified)
-
-

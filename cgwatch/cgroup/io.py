@@ -1,6 +1,7 @@
 """The io controller (v2) and blkio (v1): block I/O by device.
 
-v2: Documentation/admin-guide/cgroup-v2.rst, "IO". v1: Documentation/admin-guide/cgroup-v1/blkio-controller.rst.
+v2: Documentation/admin-guide/cgroup-v2.rst, "IO".
+v1: Documentation/admin-guide/cgroup-v1/blkio-controller.rst.
 Devices are whole disks; the page cache's writeback is charged to its cgroup on v2 alone.
 """
 
@@ -149,7 +150,13 @@ _THROTTLE = "block throttling (CONFIG_BLK_DEV_THROTTLING)"
 FILES_V2 = (
     File("io.stat", parse_io_stat),
     File("io.max", parse_io_max, setting=True, on_root=False, needs=_THROTTLE),
-    File("io.weight", parse_weight, setting=True, on_root=False, needs="the io.cost controller (CONFIG_BLK_CGROUP_IOCOST)"),
+    File(
+        "io.weight",
+        parse_weight,
+        setting=True,
+        on_root=False,
+        needs="the io.cost controller (CONFIG_BLK_CGROUP_IOCOST)",
+    ),
     File("io.bfq.weight", parse_weight, setting=True, on_root=False, needs=_BFQ),
 )
 
@@ -171,7 +178,13 @@ _CFQ = "the CFQ I/O scheduler (before 5.0)"
 def _counters(prefix: str, needs: str) -> tuple[File, ...]:
     """Bytes and operations as one scheduler counts them: with the descendants where it can."""
     return tuple(
-        File(name + suffix, parse_blkio, needs=needs, instead_of=name + "_recursive" if not suffix else "", **_V1)
+        File(
+            name + suffix,
+            parse_blkio,
+            needs=needs,
+            instead_of=name + "_recursive" if not suffix else "",
+            **_V1,
+        )
         for name in (f"{prefix}.io_service_bytes", f"{prefix}.io_serviced")
         for suffix in ("_recursive", "")
     )

@@ -195,7 +195,7 @@ class MemoryStats(Struct, frozen=True, gc=False):
 
     @property
     def working_set_bytes(self) -> int | None:
-        """Usage without the inactive file cache, at least 0: what the kubelet evicts by, and cAdvisor shows."""
+        """Usage without the inactive file cache, at least 0: what the kubelet evicts by."""
         if self.usage_bytes is None:
             return None
         return max(self.usage_bytes - (self.stat.inactive_file_bytes or 0), 0)

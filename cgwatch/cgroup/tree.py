@@ -86,7 +86,7 @@ class HierarchyTree:
     def _known_children(
         self, path: str, directory: str, status: os.stat_result
     ) -> dict[str, os.stat_result] | None:
-        """Return the children, if they are sure without a listing: none, or those of the last time; else ``None``.
+        """Return the children if they are sure without a listing (none, or those of the last time).
 
         The link count alone would miss one that went while another came. But if as many as there are links
         still answer by name, there is no room for another.
@@ -94,7 +94,11 @@ class HierarchyTree:
         if status.st_nlink == _PLAIN_LINKS:
             return {}
         known = self.nodes.get(path)
-        if known is None or known.inode != status.st_ino or status.st_nlink != _PLAIN_LINKS + len(known.children):
+        if (
+            known is None
+            or known.inode != status.st_ino
+            or status.st_nlink != _PLAIN_LINKS + len(known.children)
+        ):
             return None
         try:
             return {name: os.stat(f"{directory}/{name}", follow_symlinks=False) for name in known.children}
@@ -131,7 +135,9 @@ def _list_children(directory: str, faults: list[KernelFileError]) -> dict[str, o
 class Tree:
     """The cgroups of all hierarchies together."""
 
-    def __init__(self, hierarchies: Hierarchies, followed: frozenset[str], counter: Callable[[Hierarchy], Counter]) -> None:
+    def __init__(
+        self, hierarchies: Hierarchies, followed: frozenset[str], counter: Callable[[Hierarchy], Counter]
+    ) -> None:
         """Follow the unified hierarchy and the v1 ones that hold a controller of ``followed``."""
         v1 = [h for h in hierarchies.v1 if h.controllers & followed]
         unified = [hierarchies.unified] if hierarchies.unified else []
@@ -144,8 +150,8 @@ class Tree:
 
     def follow(self, *, all_alive: bool, faults: list[KernelFileError]) -> bool:
         """See ``HierarchyTree.follow``."""
-        # No short cut: each tree has to be brought up to date.
-        return any([tree.follow(all_alive=all_alive, faults=faults) for tree in self._trees])
+        changed = [tree.follow(all_alive=all_alive, faults=faults) for tree in self._trees]
+        return any(changed)
 
     def close(self) -> None:
         """Close the counters' files."""

@@ -32,7 +32,9 @@ def run(settings: Settings, *, once: bool) -> None:
     finally:
         sampler.close()
     for failure in failures:
-        LOG.warning("a kernel file could not be read", extra={"path": failure.path, "problem": failure.problem})
+        LOG.warning(
+            "a kernel file could not be read", extra={"path": failure.path, "problem": failure.problem}
+        )
     LOG.info(
         "sampled once",
         extra={

@@ -66,7 +66,7 @@ class DockerWatcher:
     ``wall_clock`` the epoch's.
     """
 
-    def __init__(  # noqa: PLR0913 - three are what it works with, the others have defaults that serve
+    def __init__(
         self,
         base_url: str,
         deliver: Deliver,

@@ -35,7 +35,12 @@ class OwnMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        build = Gauge("cgwatch_build_info", "1, with the versions as labels.", ["version", "python"], registry=self.registry)
+        build = Gauge(
+            "cgwatch_build_info",
+            "1, with the versions as labels.",
+            ["version", "python"],
+            registry=self.registry,
+        )
         build.labels(__version__, platform.python_version()).set(1)
         self._sample_seconds = Histogram(
             "cgwatch_sample_duration_seconds",
@@ -50,7 +55,7 @@ class OwnMetrics:
         )
         self._failures = Counter(
             "cgwatch_read_failures_total",
-            "Kernel files that could not be read or understood, and had no good reason; the log names them once.",
+            "Kernel files that could not be read or understood without a good reason; the log names them once.",
             ["file", "error"],
             registry=self.registry,
         )
@@ -64,7 +69,9 @@ class OwnMetrics:
             "cgwatch_scrapes_total", "Scrapes answered, by HTTP status.", ["status"], registry=self.registry
         )
         self._scrape_bytes = Counter(
-            "cgwatch_scrape_response_bytes_total", "Bytes of pages sent, as compressed.", registry=self.registry
+            "cgwatch_scrape_response_bytes_total",
+            "Bytes of pages sent, as compressed.",
+            registry=self.registry,
         )
         self._api_seconds = Histogram(
             "cgwatch_runtime_api_duration_seconds",
@@ -80,7 +87,10 @@ class OwnMetrics:
             registry=self.registry,
         )
         self._runtime_up = Gauge(
-            "cgwatch_runtime_up", "Whether a container runtime's API answers.", ["runtime"], registry=self.registry
+            "cgwatch_runtime_up",
+            "Whether a container runtime's API answers.",
+            ["runtime"],
+            registry=self.registry,
         )
         self._events = Counter(
             "cgwatch_container_events_total",
@@ -89,7 +99,9 @@ class OwnMetrics:
             registry=self.registry,
         )
 
-    def watch(self, descriptors: Descriptors, latest: Callable[[], Snapshot | None], interval_seconds: float) -> None:
+    def watch(
+        self, descriptors: Descriptors, latest: Callable[[], Snapshot | None], interval_seconds: float
+    ) -> None:
         """Add what is read at each scrape: the descriptors in use and the latest snapshot."""
         self.registry.register(_Latest(descriptors, latest, interval_seconds))
 
@@ -148,11 +160,17 @@ class _Latest(Collector):
         if snapshot is None:
             return
         yield _gauge(
-            "cgwatch_last_sample_timestamp_seconds", "Time of the last tick, since the epoch.", snapshot.time_seconds
+            "cgwatch_last_sample_timestamp_seconds",
+            "Time of the last tick, since the epoch.",
+            snapshot.time_seconds,
         )
         yield _gauge("cgwatch_cgroups", "Cgroups in the last sample.", len(snapshot.samples))
-        containers = GaugeMetricFamily("cgwatch_containers", "Cgroups in the last sample, by kind and owner.", labels=["kind", "runtime"])
-        owners = Tally((sample.container.owner.kind, sample.container.owner.runtime) for sample in snapshot.samples)
+        containers = GaugeMetricFamily(
+            "cgwatch_containers", "Cgroups in the last sample, by kind and owner.", labels=["kind", "runtime"]
+        )
+        owners = Tally(
+            (sample.container.owner.kind, sample.container.owner.runtime) for sample in snapshot.samples
+        )
         for (kind, runtime), number in sorted(owners.items()):
             containers.add_metric([kind, runtime], number)
         yield containers

@@ -19,7 +19,13 @@ class LatestPages:
     """Implements ``landing.Pages`` on the latest snapshot, which the core swaps in by one assignment."""
 
     def __init__(
-        self, renderer: Renderer, own: OwnMetrics, *, node: str, interval_seconds: float, monotonic: Callable[[], float]
+        self,
+        renderer: Renderer,
+        own: OwnMetrics,
+        *,
+        node: str,
+        interval_seconds: float,
+        monotonic: Callable[[], float],
     ) -> None:
         self._renderer = renderer
         self._own = own

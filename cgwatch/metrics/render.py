@@ -20,7 +20,11 @@ class Renderer:
     """Writes pages. Keeps the encoded labels of the containers between them; not thread-safe."""
 
     def __init__(
-        self, families: tuple[Family, ...], *, container_labels: tuple[str, ...] = (), timestamps: bool = False
+        self,
+        families: tuple[Family, ...],
+        *,
+        container_labels: tuple[str, ...] = (),
+        timestamps: bool = False,
     ) -> None:
         """``container_labels`` are globs over the keys of container labels; nothing is shown without one."""
         self._families = families
@@ -47,7 +51,7 @@ class Renderer:
         return "".join(parts)
 
     def _stamp(self, snapshot: Snapshot, form: Format) -> str:
-        """The time of the sample behind each value: milliseconds in the text format, seconds in OpenMetrics."""
+        """The time of the sample, behind each value: milliseconds in the text format, else seconds."""
         if not self._timestamps:
             return ""
         milliseconds = int(snapshot.time_seconds * 1000)
@@ -171,4 +175,8 @@ def _is_wanted(family: Family, form: Format, names: frozenset[str]) -> bool:
     """``name[]`` names a family or a sample; for OpenMetrics' counters these differ."""
     if family.name in names:
         return True
-    return form is Format.OPENMETRICS and family.type is Type.COUNTER and family.name.removesuffix("_total") in names
+    return (
+        form is Format.OPENMETRICS
+        and family.type is Type.COUNTER
+        and family.name.removesuffix("_total") in names
+    )

@@ -233,7 +233,7 @@ class ServerThread:
     they asked for before it stops.
     """
 
-    def __init__(  # noqa: PLR0913  # two collaborators, and four bounds that have a default
+    def __init__(  # two collaborators, and four bounds that have a default
         self,
         app: ASGIApp,
         listener: socket.socket,
@@ -351,7 +351,7 @@ class Server:
     ``listen`` is what ``parse_listen`` reads; the other arguments are those of ``Scrapes``.
     """
 
-    def __init__(  # noqa: PLR0913  # two collaborators, and four choices that have a default
+    def __init__(  # two collaborators, and four choices that have a default
         self,
         listen: str,
         pages: Pages,

@@ -46,7 +46,7 @@ def read_link(path: str) -> bytes:
     Raises a ``KernelFileError`` with the path.
     """
     try:
-        return os.readlink(os.fsencode(path))  # noqa: PTH115 - Path takes twice the time, each tick
+        return os.readlink(os.fsencode(path))
     except OSError as error:
         raise errors.from_os_error(path, error) from error
 

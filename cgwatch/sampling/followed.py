@@ -15,7 +15,6 @@ from cgwatch.discovery.recognise import recognise
 from cgwatch.model import Cgroup, Container, Description
 from cgwatch.sampling.tolerance import Circumstances, KernelVersion, reason
 
-
 _SETTINGS_READS = 2
 
 
@@ -36,7 +35,7 @@ class Followed:
         )
         self._settings_reads = 0
         self.is_kept = all(reader.is_kept for reader in self._readers)
-        """Whether all that moves is read through descriptors that stay open: then an answer is proof of life."""
+        """Whether all that moves is read through kept descriptors: then an answer is proof of life."""
 
     def read(self, faults: list[Fault], *, settings: bool) -> list[Any]:
         """Return the stats of each controller, in their order; raises ``CgroupGoneError``.

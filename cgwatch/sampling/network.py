@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from cgwatch.errors import AccessDeniedError, CgroupGoneError, FileMissingError, KernelFileError, NotSupportedError
+from cgwatch.errors import (
+    AccessDeniedError,
+    CgroupGoneError,
+    FileMissingError,
+    KernelFileError,
+    NotSupportedError,
+)
 from cgwatch.model import Cgroup, Container, Kind
 from cgwatch.proc.namespaces import Candidate, network_namespace, network_owners
 from cgwatch.proc.network import InterfaceCounters, counted, read_net_dev
@@ -36,7 +42,7 @@ class NetworkReader:
             if container.owner.kind is Kind.ROOT:
                 root = container.cgroup
                 # The host's counters need no owner to be told: init's are the node's own.
-                candidates.append(Candidate(root, _INIT, host_namespace or 0, False, root.inode))  # noqa: FBT003
+                candidates.append(Candidate(root, _INIT, host_namespace or 0, False, root.inode))
             elif host_namespace is not None:
                 namespace = self._namespace(pid, faults)
                 if namespace is not None:

@@ -126,7 +126,7 @@ class Sampler:
                 continue
             all_alive = all_alive and followed.is_kept
             if faults:
-                self._judge(followed, ((fault, followed.why(fault, self._kernel)) for fault in faults))
+                self._judge((fault, followed.why(fault, self._kernel)) for fault in faults)
         return taken, all_alive
 
     def _follow_changes(self, taken: dict[str, Values]) -> None:
@@ -156,11 +156,11 @@ class Sampler:
         absences = list(followed.absences(self._kernel))
         if any(why is None for _, why in absences) and not followed.is_still_there():
             return None
-        self._judge(followed, absences)
-        self._judge(followed, ((fault, followed.why(fault, self._kernel)) for fault in faults))
+        self._judge(absences)
+        self._judge((fault, followed.why(fault, self._kernel)) for fault in faults)
         return values
 
-    def _judge(self, followed: Followed, faults: Iterable[tuple[Fault, str | None]]) -> None:
+    def _judge(self, faults: Iterable[tuple[Fault, str | None]]) -> None:
         for fault, why in faults:
             if why is None:
                 self._failed(fault.error)
@@ -176,7 +176,7 @@ class Sampler:
         counts, pids = _processes(containers, {path: values[_CORE] for path, values in taken.items()})
         network = self._network.read(((containers[path], pid) for path, pid in pids.items()), faults)
         return tuple(
-            Sample(container, *taken[path], counts.get(path), network.get(container.cgroup))
+            Sample(container, *taken[path], processes=counts.get(path), network=network.get(container.cgroup))
             for path, container in containers.items()
         )
 
@@ -195,7 +195,9 @@ class Sampler:
 
     def _device_paths(self, samples: Iterable[Sample]) -> dict[tuple[int, int], str]:
         paths: dict[tuple[int, int], str] = {}
-        devices = {(device.major, device.minor) for sample in samples if sample.io for device in sample.io.devices}
+        devices = {
+            (device.major, device.minor) for sample in samples if sample.io for device in sample.io.devices
+        }
         for device in devices:
             try:
                 path = self._devices.path(*device)
@@ -227,7 +229,7 @@ def _processes(
     counts: dict[str, int] = {}
     pids: dict[str, int] = {}
     # Ordered by path, a cgroup comes before all below it: backwards, each is complete when it is reached.
-    for path in reversed(containers):
+    for path in reversed(list(containers)):
         core = cores.get(path)
         if core is None or core.processes is None:
             continue

@@ -47,7 +47,7 @@ def kernel_option(file: File, fault: KernelFileError, _here: Circumstances) -> s
 
 
 def controller_not_enabled(_file: File, fault: KernelFileError, here: Circumstances) -> str | None:
-    """v2: a parent may keep a controller to itself (cgroup.subtree_control), threaded cgroups cannot have it."""
+    """v2: a parent may keep a controller to itself, and threaded cgroups cannot have it."""
     if not here.controller_enabled and isinstance(fault, FileMissingError):
         return "the controller is not enabled for this cgroup (see cgroup.subtree_control of its parent)"
     return None

@@ -14,7 +14,7 @@ from cgwatch.model import Snapshot
 
 
 def _usage_by_cpu(cpu: CpuStats, _snapshot: Snapshot) -> Iterable[Row]:
-    """cAdvisor's rule: by CPU where the kernel tells (v1), and then no total; CPUs never used are left out."""
+    """cAdvisor's rule: by CPU where the kernel tells (v1), and then no total; without CPUs never used."""
     if cpu.usage_seconds_by_cpu is None:
         return _usage_total(cpu, _snapshot)
     return [(_cpu_label(n), value) for n, value in enumerate(cpu.usage_seconds_by_cpu) if value]

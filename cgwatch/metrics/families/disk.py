@@ -12,7 +12,7 @@ from cgwatch.model import Snapshot
 
 
 def device_label(snapshot: Snapshot, major: int, minor: int) -> str:
-    """Return the label ``device``: a path, or the numbers of a device without a name, so that series differ."""
+    """Return the label ``device``: a path; for a device without a name its numbers, so that series differ."""
     return label("device", snapshot.devices.get((major, minor)) or f"{major}:{minor}")
 
 
@@ -27,7 +27,8 @@ def _by_device(field: str) -> Callable[[IoStats, Snapshot], Iterable[Row]]:
 
 def _blkio(io: IoStats, snapshot: Snapshot) -> Iterable[Row]:
     for device in io.devices:
-        numbers = f'{device_label(snapshot, device.major, device.minor)},major="{device.major}",minor="{device.minor}"'
+        device_labels = device_label(snapshot, device.major, device.minor)
+        numbers = f'{device_labels},major="{device.major}",minor="{device.minor}"'
         operations = device.bytes_by_operation or (
             ("Read", device.read_bytes_total),
             ("Write", device.written_bytes_total),

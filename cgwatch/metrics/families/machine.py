@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from operator import attrgetter
 
-from cgwatch.metrics.families.base import Family, Number, Part, Row, Type
+from cgwatch.metrics.families.base import Family, Part, Row, Type
 from cgwatch.metrics.text import label
 from cgwatch.model import Snapshot
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from operator import attrgetter
 
 from cgwatch.cgroup.memory import MemoryStats
-from cgwatch.metrics.families.base import Family, Number, Part, Row, Type
+from cgwatch.metrics.families.base import Family, Part, Row, Type
 from cgwatch.model import Kind, Sample, Snapshot
 
 

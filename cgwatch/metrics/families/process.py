@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from operator import attrgetter
 
-from cgwatch.metrics.families.base import Family, Number, Part, Type, bounded
+from cgwatch.metrics.families.base import Family, Part, Type, bounded
 
 FAMILIES = (
     Family(

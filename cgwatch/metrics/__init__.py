@@ -1,0 +1,1 @@
+"""Snapshots as Prometheus metrics, and the agent's own metrics, over HTTP."""
