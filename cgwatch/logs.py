@@ -114,4 +114,7 @@ def configure(level: LogLevel, line_format: LogFormat, stream: TextIO) -> loggin
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(level.upper())
+    # Libraries tell of each connection they make; that is news to their authors alone.
+    for library in ("docker", "urllib3", "uvicorn"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     return handler

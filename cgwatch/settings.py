@@ -92,16 +92,16 @@ class Discovery(Struct, frozen=True, forbid_unknown_fields=True):
 class Groups(Struct, frozen=True, forbid_unknown_fields=True):
     """Which groups of metrics are exposed."""
 
-    cpu: Annotated[bool, Meta(description="Time used, throttling, shares in use.")] = True
+    cpu: Annotated[bool, Meta(description="Time used and throttled.")] = True
     percpu: Annotated[bool, Meta(description="Time used on each CPU, where the kernel says (v1).")] = True
-    memory: Annotated[bool, Meta(description="Usage, working set, faults, out-of-memory events.")] = True
+    memory: Annotated[bool, Meta(description="Usage, working set, cache, swap, faults, limits that were hit.")] = True
     disk_io: Annotated[bool, Meta(description="Bytes and operations of each block device.")] = field(
         name="diskIO", default=True
     )
     network: Annotated[bool, Meta(description="Counters of the interfaces inside a container.")] = True
     pressure: Annotated[bool, Meta(description="Time stalled for want of CPU, memory and I/O.")] = True
-    process: Annotated[bool, Meta(description="Processes, threads, open files and sockets.")] = True
-    spec: Annotated[bool, Meta(description="Limits and start times, as configured.")] = True
+    process: Annotated[bool, Meta(description="Processes and threads.")] = True
+    spec: Annotated[bool, Meta(description="Limits, shares and reservations, as configured.")] = True
     machine: Annotated[bool, Meta(description="Cores, memory and identity of the node.")] = True
 
     def enabled(self) -> frozenset[str]:

@@ -17,8 +17,8 @@ from msgspec import Struct
 from cgwatch.errors import MalformedFileError, NoCgroupsError, from_os_error
 
 CONTROLLERS_V1 = frozenset(
-    ("blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory")
-    + ("misc", "net_cls", "net_prio", "perf_event", "pids", "rdma")
+    "blkio cpu cpuacct cpuset devices freezer hugetlb memory "
+    "misc net_cls net_prio perf_event pids rdma".split()
 )
 
 

@@ -55,7 +55,7 @@ class OwnMetrics:
         )
         self._failures = Counter(
             "cgwatch_read_failures_total",
-            "Kernel files that could not be read or understood without a good reason; the log names them once.",
+            "Kernel files that could not be read or understood, for no good reason; the log names them.",
             ["file", "error"],
             registry=self.registry,
         )
@@ -138,7 +138,8 @@ class OwnMetrics:
     def page(self, form: Format) -> bytes:
         """Return the page of these metrics, without the end marker of OpenMetrics."""
         if form is Format.OPENMETRICS:
-            return generate_openmetrics(self.registry).removesuffix(b"# EOF\n")
+            page: bytes = generate_openmetrics(self.registry)  # type: ignore[no-untyped-call]  # as it is
+            return page.removesuffix(b"# EOF\n")
         return generate_latest(self.registry)
 
 

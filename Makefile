@@ -1,0 +1,47 @@
+# cgwatch: `make run` starts the agent, `make test` runs everything; both set up what they need.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test check bench golden format clean
+
+# The two stamps make pip run again only when the dependencies change.
+$(VENV)/core.stamp: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[all]'
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/core.stamp
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[all,dev]'
+	@touch $@
+
+# Start the agent with its embedded defaults: http://127.0.0.1:9753/metrics
+run: $(VENV)/core.stamp
+	$(BIN)/cgwatch run $(ARGS)
+
+# All checks, then all tests. What this machine lacks (root, Docker, ...) is named at the end.
+test: check
+	$(BIN)/python -m pytest $(ARGS)
+
+# Style, types, layers: nothing runs here.
+check: $(VENV)/dev.stamp
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The figures that the README claims, measured here.
+bench: $(VENV)/dev.stamp
+	$(BIN)/python -m bench $(ARGS)
+
+# Write the pages of the captured trees anew; look at the difference before you commit it.
+golden: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.golden
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
