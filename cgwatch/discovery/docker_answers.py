@@ -38,7 +38,7 @@ ACTIONS: Final = frozenset(
 ``copy``, ``top``, ...) are many and say nothing of the container."""
 
 _Id = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
-_Nanoseconds = Annotated[int, msgspec.Meta(ge=0, lt=1 << 63)]
+_Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
 class _Health(Struct, frozen=True, rename="pascal"):
@@ -97,6 +97,9 @@ class _Event(Struct, frozen=True):
     time_nanoseconds: _Nanoseconds = msgspec.field(name="timeNano")
 
 
+_EVENT: Final = msgspec.json.Decoder(_Event)
+
+
 def describe(inspect: Mapping[str, Any]) -> Description:
     """Say what Docker's ``inspect`` says of a container.
 
@@ -107,7 +110,7 @@ def describe(inspect: Mapping[str, Any]) -> Description:
         answer = msgspec.convert(inspect, _Inspect)
         state = answer.state or _State()
         created, started, finished = map(_time, (answer.created, state.started_at, state.finished_at))
-    except ValueError as error:
+    except ValueError as error:  # a field by msgspec, or a date
         raise RuntimeUnavailableError(f"docker inspect: {error}; is this Docker's API?") from error
     config = answer.config or _Config()
     # dockerd sets ExitCode to 0 when a container starts, and leaves it so while it was never started.
@@ -148,7 +151,7 @@ def listed_id(container: object) -> str | None:
     """Give the id of one element of the list of containers, or ``None`` if it has none."""
     try:
         return msgspec.convert(container, _Listed).id
-    except ValueError:
+    except msgspec.ValidationError:
         return None
 
 
@@ -158,8 +161,8 @@ def lifecycle(line: bytes) -> Lifecycle | None:
     Raises ``RuntimeUnavailableError`` if it is no event of Docker's.
     """
     try:
-        event = msgspec.json.decode(line, type=_Event)
-    except ValueError as error:
+        event = _EVENT.decode(line)
+    except msgspec.DecodeError as error:
         raise RuntimeUnavailableError(f"docker events: {error}; is this Docker's API?") from error
     action, _, more = event.action.partition(": ")
     if action not in ACTIONS:

@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Generic, TypeVar
 
 from msgspec import Struct
 
+from cgwatch.errors import KernelFileError
 from cgwatch.proc.reading import number, parsed, read_bytes, read_link, shown
 
 Key = TypeVar("Key", bound=Hashable)
@@ -45,6 +47,17 @@ def parse_namespace(link: bytes, kind: str) -> int:
     if not (link.startswith(before) and link.endswith(b"]")):
         raise ValueError(f"not a namespace of kind {kind}: {shown(link)}")
     return number(link[len(before) : -1])
+
+
+def is_foreign(proc_root: str) -> bool:
+    """Whether ``proc_root`` numbers processes otherwise than this process does: another pid namespace's.
+
+    cgroup.procs lists pids as its reader's namespace numbers them. A tree of plain files is not foreign.
+    """
+    try:
+        return read_link(f"{proc_root}/self") != str(os.getpid()).encode()
+    except KernelFileError:
+        return False
 
 
 def start_ticks(proc_root: str, pid: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import structs
 
 from cgwatch.cgroup.controllers import CONTROLLERS, open_reader
-from cgwatch.cgroup.files import Descriptors, Fault, Reader
+from cgwatch.cgroup.files import Descriptors, Fault, KernelFile, Reader
 from cgwatch.cgroup.hierarchy import Hierarchies, Hierarchy
 from cgwatch.discovery.recognise import recognise
 from cgwatch.model import Cgroup, Container, Description
@@ -36,6 +36,11 @@ class Followed:
         self._settings_reads = 0
         self.is_kept = all(reader.is_kept for reader in self._readers)
         """Whether all that moves is read through kept descriptors: then an answer is proof of life."""
+
+    @property
+    def files(self) -> Iterator[KernelFile]:
+        """The files that are read, of every controller."""
+        return (file for reader in self._readers for file in reader.files)
 
     def read(self, faults: list[Fault], *, settings: bool) -> list[Any]:
         """Return the stats of each controller, in their order; raises ``CgroupGoneError``.

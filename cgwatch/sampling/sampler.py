@@ -16,6 +16,7 @@ from cgwatch.model import Container, Description, Kind, Sample, Snapshot
 from cgwatch.proc.diskstats import DeviceNames
 from cgwatch.proc.machine import Machine, read_machine
 from cgwatch.proc.meminfo import Meminfo, read_meminfo
+from cgwatch.proc.namespaces import is_foreign
 from cgwatch.sampling.followed import Followed
 from cgwatch.sampling.network import NetworkReader
 from cgwatch.sampling.tolerance import KernelVersion
@@ -55,9 +56,11 @@ class Sampler:
         self._settings_ticks = max(1, round(_SETTINGS_INTERVAL_SECONDS / interval_seconds))
         self._tree = open_tree(hierarchies, proc_root, descriptors)
         self._network = NetworkReader(proc_root)
+        self._knows_pids = not is_foreign(proc_root)
         self._devices = DeviceNames(proc_root)
         self._followed: dict[str, Followed] = {}
         self._descriptions: Mapping[str, Description] = {}
+        self._is_described = True
         self._machine = read_machine(proc_root, failed=failed)
         self._machine_seconds = monotonic()
         self._kernel = kernel_version(self._machine.kernel_release or os.uname().release)
@@ -75,13 +78,16 @@ class Sampler:
     def describe(self, descriptions: Mapping[str, Description]) -> None:
         """Take over what the runtimes said, by container id; the next snapshots carry it."""
         self._descriptions = descriptions
-        for followed in self._followed.values():
-            self._bind(followed)
+        self._is_described = False
 
     def sample(self, sequence: int) -> Snapshot:
         """Read everything once. A file that cannot be read costs its own numbers and nothing else."""
         time_seconds, start_seconds = self._clock(), self._monotonic()
         self._devices.begin_tick()
+        if not self._is_described:  # once a tick, however many containers a runtime tells of in between
+            for followed in self._followed.values():
+                self._bind(followed)
+            self._is_described = True
         self._tree.begin()
         taken, all_alive = self._read_followed(sequence)
         faults: list[KernelFileError] = []
@@ -173,10 +179,16 @@ class Sampler:
 
     def _make_samples(self, taken: Mapping[str, Values], faults: list[KernelFileError]) -> tuple[Sample, ...]:
         containers = {path: followed.container for path, followed in self._followed.items()}
-        counts, pids = _processes(containers, {path: values[_CORE] for path, values in taken.items()})
+        cores: dict[str, CoreStats | None] = {path: values[_CORE] for path, values in taken.items()}
+        counts, pids = _processes(containers, cores, knows_pids=self._knows_pids)
         network = self._network.read(((containers[path], pid) for path, pid in pids.items()), faults)
         return tuple(
-            Sample(container, *taken[path], processes=counts.get(path), network=network.get(container.cgroup))
+            Sample(
+                container,
+                **dict(zip(_NAMES, taken[path], strict=True)),
+                processes=counts.get(path),
+                network=network.get(container.cgroup),
+            )
             for path, container in containers.items()
         )
 
@@ -209,7 +221,8 @@ class Sampler:
         return paths
 
 
-_CORE = [controller.name for controller in CONTROLLERS].index("core")
+_NAMES = tuple(controller.name for controller in CONTROLLERS)
+_CORE = _NAMES.index("core")
 
 
 def kernel_version(release: str) -> KernelVersion:
@@ -219,12 +232,13 @@ def kernel_version(release: str) -> KernelVersion:
 
 
 def _processes(
-    containers: Mapping[str, Container], cores: Mapping[str, CoreStats | None]
+    containers: Mapping[str, Container], cores: Mapping[str, CoreStats | None], *, knows_pids: bool
 ) -> tuple[dict[str, int], dict[str, int]]:
     """Count processes of each cgroup with all below it, and find one process of each that has its own.
 
     A container whose processes all live further down (systemd in a container, crun's ``container`` leaf) is
-    spoken for by one of those.
+    spoken for by one of those. Without ``knows_pids`` the pids in cgroup files are not those in /proc,
+    and only a runtime tells the right ones.
     """
     counts: dict[str, int] = {}
     pids: dict[str, int] = {}
@@ -235,7 +249,7 @@ def _processes(
             continue
         container = containers[path]
         counts[path] = counts.get(path, 0) + core.processes
-        pid = core.first_pid
+        pid = core.first_pid if knows_pids else None
         if pid is None and container.description is not None:
             pid = container.description.pid  # outside our pid namespace; the runtime knows the host's number
         if pid is not None:
