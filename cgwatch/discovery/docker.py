@@ -16,7 +16,6 @@ import threading
 import time
 from collections import OrderedDict
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
@@ -52,6 +51,8 @@ class Pace(Struct, frozen=True):
 
     first_connect_seconds: float = 0.25
     longest_connect_seconds: float = 10.0
+    steady_seconds: float = 2.0
+    """After a connection that lasted so long the pauses begin anew."""
     first_ask_seconds: float = 1.0
     longest_ask_seconds: float = 60.0
     check_seconds: float = 30.0
@@ -138,19 +139,16 @@ class DockerWatcher:
                 self._disconnect(str(error) or type(error).__name__)
             else:
                 self._disconnect("the event stream ended")
-            if connected_at is not None and self._clock() - connected_at > self._pace.longest_connect_seconds:
+            if connected_at is not None and self._clock() - connected_at > self._pace.steady_seconds:
                 pause = self._pace.first_connect_seconds
             self._stopping.wait(pause)
             pause = min(2 * pause, self._pace.longest_connect_seconds)
 
     def _connect(self) -> _Connection:
         """Subscribe to the events; what else is asked comes after."""
-        path = self._base_url.removeprefix("unix://")
-        if path != self._base_url and not Path(path).exists():
-            raise RuntimeUnavailableError(
-                f"{path}: no such socket; is Docker running, and is it mounted here?"
-            )
-        from docker import APIClient  # noqa: PLC0415 - 8 MiB, for those who have a Docker
+        if self._base_url.startswith("unix://"):
+            self._knock(self._base_url.removeprefix("unix://"))
+        from docker import APIClient  # noqa: PLC0415 - heavy, for those who have a Docker
 
         if self._since_seconds is None:
             self._since_seconds = self._wall_clock()
@@ -176,6 +174,20 @@ class DockerWatcher:
         # From here on silence is no failure.
         connection.events_socket.settimeout(None)
         return connection
+
+    def _knock(self, path: str) -> None:
+        """Find out whether anybody listens, before docker-py, which would leak a socket."""
+        began = self._clock()
+        with socket.socket(socket.AF_UNIX) as channel:
+            channel.settimeout(self._timeout_seconds)
+            try:
+                channel.connect(path)
+            except FileNotFoundError as error:
+                # A machine without Docker has no errors to count.
+                raise RuntimeUnavailableError("no such socket; is Docker here, and mounted?") from error
+            except OSError as error:
+                self._observer.call(Runtime.DOCKER, "connect", self._clock() - began, "unreachable")
+                raise RuntimeUnavailableError(f"{error}; does Docker run, and may we talk to it?") from error
 
     def _follow(self, connection: _Connection) -> None:
         """Take events until the stream ends."""
