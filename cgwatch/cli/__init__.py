@@ -106,6 +106,9 @@ def _ending() -> Iterator[None]:
             finally:
                 os.close(nowhere)
         raise ClickExit(Exit.BROKEN_PIPE) from error
+    except OSError as error:  # the output's disk is full, say
+        click.echo(f"cgwatch: {error}", err=True)
+        raise ClickExit(Exit.FAILURE) from error
 
 
 class LazyGroup(click.Group):
