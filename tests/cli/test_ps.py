@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from cgwatch import control
 from cgwatch.cli import cli
-from cgwatch.cli import ps as ps_module
+from cgwatch.cli import usage_table
 from cgwatch.errors import AgentUnreachableError
 from cgwatch.model import Kind, Runtime
 from cgwatch.usage import Listing, Usage
@@ -271,7 +271,7 @@ def test_a_name_of_64_kib_takes_no_more_room_than_the_longest_file_name(agent: C
 
 @given(st.text("abc", min_size=1), st.integers(4, 40))
 def test_a_cut_name_is_as_long_as_it_may_be_and_keeps_both_ends(name: str, length: int) -> None:
-    cut = ps_module._cut(name, length)  # the columns that a terminal leaves are many
+    cut = usage_table._cut(name, length)  # the columns that a terminal leaves are many
 
     assert len(cut) == min(len(name), length)
     head, _, tail = cut.partition("..")
