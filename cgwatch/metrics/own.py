@@ -33,7 +33,7 @@ class OwnMetrics:
     """Counts what the agent does. Every method may be called from any thread."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = _Registry()
         ProcessCollector(registry=self.registry)
         build = Gauge(
             "cgwatch_build_info",
@@ -135,12 +135,46 @@ class OwnMetrics:
         """A runtime told of an event."""
         self._events.labels(runtime, action).inc()
 
-    def page(self, form: Format) -> bytes:
-        """Return the page of these metrics, without the end marker of OpenMetrics."""
+    def page(self, form: Format, names: frozenset[str] = frozenset()) -> bytes:
+        """Return the page of these metrics, without the end marker of OpenMetrics.
+
+        ``names`` are the families or samples wanted, empty for all.
+        """
+        chosen = _Chosen(self.registry, names) if names else self.registry
         if form is Format.OPENMETRICS:
-            page: bytes = generate_openmetrics(self.registry)  # type: ignore[no-untyped-call]  # as it is
+            page: bytes = generate_openmetrics(chosen)  # type: ignore[no-untyped-call]  # as it is
             return page.removesuffix(b"# EOF\n")
-        return generate_latest(self.registry)
+        return generate_latest(chosen)
+
+
+class _Registry(CollectorRegistry):
+    """Leaves out ``_created``, a series beside each counter and histogram that says when it began.
+
+    ``prometheus_client.disable_created_metrics()`` would do so for the whole process, and for whatever else
+    in it uses the library.
+    """
+
+    def collect(self) -> Iterable[Metric]:
+        for metric in super().collect():
+            metric.samples = [sample for sample in metric.samples if sample.name != f"{metric.name}_created"]
+            yield metric
+
+
+class _Chosen(Collector):
+    """The families of a registry that are wanted by their own name or by one of their samples'.
+
+    ``CollectorRegistry.restricted_registry`` finds no collector that describes nothing, such as the library's
+    own ``ProcessCollector``.
+    """
+
+    def __init__(self, registry: CollectorRegistry, names: frozenset[str]) -> None:
+        self._registry = registry
+        self._names = names
+
+    def collect(self) -> Iterable[Metric]:
+        for metric in self._registry.collect():
+            if not self._names.isdisjoint((metric.name, *(sample.name for sample in metric.samples))):
+                yield metric
 
 
 class _Latest(Collector):

@@ -34,7 +34,8 @@ class LatestPages:
         self._monotonic = monotonic
         self._started_seconds = monotonic()
         self._lock = threading.Lock()
-        self._rendered: dict[Format, tuple[Snapshot, bytes]] = {}
+        self._rendered: dict[Format, bytes] = {}
+        self._rendered_of: Snapshot | None = None
         self.snapshot: Snapshot | None = None
         self.previous: Snapshot | None = None
         self.runtimes: tuple[tuple[str, str], ...] = ()
@@ -42,26 +43,28 @@ class LatestPages:
 
     def publish(self, snapshot: Snapshot) -> None:
         """Show ``snapshot`` from now on."""
-        self.previous, self.snapshot = self.snapshot, snapshot
+        # In this order a reader in between sees two snapshots that differ.
+        previous, self.snapshot = self.snapshot, snapshot
+        self.previous = previous
 
     def page(self, form: Format, names: frozenset[str]) -> bytes:
         """Return the whole exposition; ``names`` are the families wanted, empty for all."""
-        own = b"" if names else self._own.page(form)
-        return self._containers(form, names) + own + (b"# EOF\n" if form is Format.OPENMETRICS else b"")
+        end = b"# EOF\n" if form is Format.OPENMETRICS else b""
+        return self._containers(form, names) + self._own.page(form, names) + end
 
     def _containers(self, form: Format, names: frozenset[str]) -> bytes:
-        snapshot = self.snapshot
-        if snapshot is None:
-            return b""
         # However many scrapes there are at once, one of them renders and the others find its page.
         with self._lock:
+            snapshot = self.snapshot
+            if snapshot is None:
+                return b""
             if names:
                 return self._renderer.render(snapshot, form, names).encode()
-            rendered, page = self._rendered.get(form, (None, b""))
-            if rendered is not snapshot:
-                page = self._renderer.render(snapshot, form).encode()
-                self._rendered[form] = snapshot, page
-            return page
+            if self._rendered_of is not snapshot:
+                self._rendered_of, self._rendered = snapshot, {}
+            if form not in self._rendered:
+                self._rendered[form] = self._renderer.render(snapshot, form).encode()
+            return self._rendered[form]
 
     def health(self) -> Health:
         """Alive: the last tick is at most three intervals old. Ready: there is a snapshot to show."""

@@ -15,6 +15,9 @@ from cgwatch.metrics.negotiation import Format
 from cgwatch.metrics.text import escape, label_name
 from cgwatch.model import Container, Kind, Runtime, Sample, Snapshot
 
+LabelKeys = tuple[tuple[str, tuple[str, ...]], ...]
+"""Names of labels, and the keys that make each: of those that a container has, the first one is shown."""
+
 
 class Renderer:
     """Writes pages. Keeps the encoded labels of the containers between them; not thread-safe."""
@@ -31,7 +34,7 @@ class Renderer:
         self._globs = container_labels
         self._timestamps = timestamps
         self._blocks: dict[int, tuple[Container, str]] = {}
-        self._keys: tuple[tuple[str, str], ...] = ()
+        self._keys: LabelKeys = ()
         self._has_names = False
 
     def render(self, snapshot: Snapshot, form: Format, names: frozenset[str] = frozenset()) -> str:
@@ -73,18 +76,15 @@ class Renderer:
             }
         return [self._blocks[id(container)][1] for container in containers]
 
-    def _all_keys(self, containers: Iterable[Container]) -> tuple[tuple[tuple[str, str], ...], bool]:
-        """Return the labels to show, as name and key, and whether any container has a name.
-
-        Of several keys that make the same name, the first in alphabetical order is shown.
-        """
+    def _all_keys(self, containers: Iterable[Container]) -> tuple[LabelKeys, bool]:
+        """Return the labels to show, and whether any container has a name."""
         described = [container.description for container in containers if container.description]
         keys = {key for description in described for key in description.labels} if self._globs else ()
-        shown: dict[str, str] = {}
+        shown: dict[str, list[str]] = {}
         for key in sorted(keys):
             if any(fnmatchcase(key, glob) for glob in self._globs):
-                shown.setdefault(f"container_label_{label_name(key)}", key)
-        return tuple(sorted(shown.items())), any(map(_name, containers))
+                shown.setdefault(f"container_label_{label_name(key)}", []).append(key)
+        return tuple((name, tuple(shown[name])) for name in sorted(shown)), any(map(_name, containers))
 
     def _block(self, container: Container) -> str:
         labels = [f'id="{escape(container.cgroup.path)}"']
@@ -93,7 +93,9 @@ class Renderer:
             labels.append(f'name="{escape(_name(container))}"')
             labels.append(f'image="{escape(description.image if description else "")}"')
         said: Mapping[str, str] = description.labels if description else {}
-        labels += [f'{name}="{escape(said.get(key, ""))}"' for name, key in self._keys]
+        for name, keys in self._keys:
+            value = next((said[key] for key in keys if key in said), "")
+            labels.append(f'{name}="{escape(value)}"')
         return ",".join(labels)
 
 

@@ -7,19 +7,21 @@ from functools import lru_cache
 
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_]")
+_NOT_UTF_8 = re.compile("[\ud800-\udfff\ufffd]")
 
 
 def escape(value: str) -> str:
-    r"""Escape a label's value (both formats have the same rules).
+    """Escape a label's value (both formats have the same rules); two values never become one.
 
-    Text that is no UTF-8 (a cgroup may be named by any bytes but NUL and slash; Python holds such bytes as
-    lone surrogates) shows as ``\xff``, so that two names never become one.
+    A cgroup may be named by any bytes but NUL and slash. Those that are no UTF-8 are lone surrogates to
+    Python, and show as U+FFFD with the surrogate's number: U+FFFD and ``dcff`` for the byte ff. U+FFFD itself
+    shows with its own number, so that it stands for nothing else.
     """
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        value = value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return value.translate(_ESCAPES)
+    return _NOT_UTF_8.sub(_numbered, value).translate(_ESCAPES)
+
+
+def _numbered(match: re.Match[str]) -> str:
+    return f"\ufffd{ord(match[0]):04x}"
 
 
 @lru_cache(maxsize=4096)

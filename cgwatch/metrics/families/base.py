@@ -54,7 +54,7 @@ class Family(Struct, frozen=True):
     labels: tuple[str, ...] = ()
     """Labels beyond the container's own."""
     absent: str = ""
-    """When there is no series."""
+    """When there is no series, though the cgroup has the part (its controller is enabled)."""
 
 
 def bounded(value: Number | None) -> Number | None:

@@ -40,7 +40,7 @@ def _under_quota(field: str) -> Callable[[CpuStats], Number | None]:
     return value
 
 
-def _cfs(name: str, help_text: str, field: str, source: str) -> Family:
+def _cfs(name: str, help_text: str, field: str, source: str, absent: str = "") -> Family:
     return Family(
         name,
         Type.COUNTER,
@@ -49,7 +49,7 @@ def _cfs(name: str, help_text: str, field: str, source: str) -> Family:
         Part.CPU,
         source,
         value=_under_quota(field),
-        absent="without a quota of its own",
+        absent="without a quota of its own" + absent,
     )
 
 
@@ -109,11 +109,13 @@ FAMILIES = (
         "Periods in which CPU time saved up earlier was used.",
         "bursts_total",
         "cpu.stat nr_bursts",
+        "; before kernel 5.14",
     ),
     _cfs(
         "container_cpu_cfs_burst_seconds_total",
         "CPU time used beyond the quota thanks to bursts, in seconds.",
         "burst_seconds",
         "cpu.stat burst_usec; v1 burst_time",
+        "; before kernel 5.14",
     ),
 )

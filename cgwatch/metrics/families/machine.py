@@ -10,7 +10,7 @@ from cgwatch.metrics.text import label
 from cgwatch.model import Snapshot
 
 
-def _machine(name: str, help_text: str, field: str, source: str) -> Family:
+def _machine(name: str, help_text: str, field: str, source: str, absent: str = "") -> Family:
     get = attrgetter(field)
 
     def rows(_part: object, snapshot: Snapshot) -> Iterable[Row]:
@@ -33,6 +33,7 @@ def _machine(name: str, help_text: str, field: str, source: str) -> Family:
         source,
         rows=rows,
         labels=("boot_id", "machine_id", "system_uuid"),
+        absent=absent,
     )
 
 
@@ -42,7 +43,8 @@ FAMILIES = (
         "machine_cpu_physical_cores",
         "CPU cores, hyper-threads counted once.",
         "physical_cores",
-        "/proc/cpuinfo",
+        "/proc/cpuinfo, else /sys/devices/system/cpu",
+        "where neither tells",
     ),
     _machine("machine_cpu_sockets", "CPU packages.", "sockets", "/proc/cpuinfo"),
     _machine("machine_cpu_books", "CPU books of a mainframe.", "books", "/proc/cpuinfo (s390x; else 0)"),

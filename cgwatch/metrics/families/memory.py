@@ -42,7 +42,7 @@ def _memory(
     )
 
 
-_V2 = "on cgroup v1"
+_V1, _ROOT_V2 = "on cgroup v1", "for the root of cgroup v2"
 FAMILIES = (
     _memory(
         "container_memory_usage_bytes",
@@ -97,13 +97,14 @@ FAMILIES = (
         "limit_hits_total",
         "memory.events max; v1 memory.failcnt",
         Type.COUNTER,
+        absent=_ROOT_V2,
     ),
     _memory(
         "container_memory_kernel_usage",
         "Kernel memory charged to the container, in bytes.",
         "kernel_usage_bytes",
         "memory.stat kernel; v1 memory.kmem.usage_in_bytes",
-        absent="on cgroup v2 before kernel 5.18",
+        absent="on cgroup v2 before kernel 5.18; without kernel memory accounting",
     ),
     _memory(
         "container_memory_total_active_file_bytes",
@@ -133,7 +134,7 @@ FAMILIES = (
         "events.high",
         "memory.events high",
         Type.COUNTER,
-        absent=_V2,
+        absent=f"{_V1}, and {_ROOT_V2}",
     ),
     _memory(
         "container_memory_events_max_total",
@@ -141,6 +142,7 @@ FAMILIES = (
         "limit_hits_total",
         "memory.events max; v1 memory.failcnt",
         Type.COUNTER,
+        absent=_ROOT_V2,
     ),
     _memory(
         "container_memory_file_dirty_bytes",
@@ -160,7 +162,7 @@ FAMILIES = (
         "stat.scanned_pages_total",
         "memory.stat pgscan",
         Type.COUNTER,
-        absent=_V2,
+        absent=_V1,
     ),
     _memory(
         "container_memory_pgsteal_total",
@@ -168,7 +170,7 @@ FAMILIES = (
         "stat.reclaimed_pages_total",
         "memory.stat pgsteal",
         Type.COUNTER,
-        absent=_V2,
+        absent=_V1,
     ),
     _memory(
         "container_memory_workingset_refault_file_total",

@@ -25,7 +25,7 @@ def _pressure(resource: str, line: str, suffix: str, help_text: str) -> Family:
         Part.PRESSURE,
         f"{resource}.pressure {line} total",
         value=value,
-        absent="without pressure stall information (v1 alone, psi=0)",
+        absent="without pressure stall information (v1 alone, psi=0); CPU stalled before kernel 5.13",
     )
 
 

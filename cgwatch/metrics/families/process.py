@@ -15,6 +15,7 @@ FAMILIES = (
         Part.SAMPLE,
         "cgroup.procs, of the cgroup and all below it",
         value=attrgetter("processes"),
+        absent="for a threaded cgroup",
     ),
     Family(
         "container_threads",

@@ -48,6 +48,8 @@ def _reservation(memory: MemoryStats) -> Number | None:
     return bounded(memory.soft_limit_bytes if memory.soft_limit_bytes is not None else memory.low_bytes)
 
 
+_ROOT_V2 = "for the root of cgroup v2"
+_NO_CPU_CONTROLLER = "on cgroup v2 for the root, and where the cpu controller is not enabled"
 FAMILIES = (
     Family(
         "container_spec_cpu_period",
@@ -57,6 +59,7 @@ FAMILIES = (
         Part.CPU,
         "cpu.max; v1 cpu.cfs_period_us (microseconds)",
         value=attrgetter("period_microseconds"),
+        absent=_NO_CPU_CONTROLLER,
     ),
     Family(
         "container_spec_cpu_quota",
@@ -76,6 +79,7 @@ FAMILIES = (
         Part.CPU,
         "cpu.weight, converted; v1 cpu.shares",
         value=_shares,
+        absent=_NO_CPU_CONTROLLER,
     ),
     Family(
         "container_spec_memory_limit_bytes",
@@ -85,24 +89,27 @@ FAMILIES = (
         Part.SAMPLE,
         "memory.max; v1 memory.limit_in_bytes; the machine's memory for the root; 0 without a limit",
         rows=_memory_limit,
+        absent="without the memory controller",
     ),
     Family(
         "container_spec_memory_swap_limit_bytes",
         Type.GAUGE,
-        "Swap limit in bytes (cgroup v1: of memory and swap together); 0 stands for none.",
+        "Swap limit in bytes (v1: of memory and swap together); 0 stands for none, on v2 for no swap, too.",
         "spec",
         Part.SAMPLE,
         "memory.swap.max; v1 memory.memsw.limit_in_bytes (memory and swap); the machine's swap for the root; "
         "0 without a limit",
         rows=_swap_limit,
+        absent="without swap accounting",
     ),
     Family(
         "container_spec_memory_reservation_limit_bytes",
         Type.GAUGE,
-        "Memory that is kept for the container when the node runs short, in bytes.",
+        "Memory that is kept for the container when the node runs short, in bytes; 0 stands for none.",
         "spec",
         Part.MEMORY,
         "memory.low; v1 memory.soft_limit_in_bytes; 0 without one",
         value=_reservation,
+        absent=_ROOT_V2,
     ),
 )

@@ -1,0 +1,5 @@
+"""``python -m tests.golden``, which is ``make golden``."""
+
+from tests.golden.pages import write_all
+
+write_all()

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import difflib
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cgwatch.metrics.families import FAMILIES
+from cgwatch.metrics.families.base import Part
+from cgwatch.metrics.negotiation import Format
+from tests.golden.pages import TREES, descriptions, golden, render, take
+from tests.golden.reading import series_of, types_of, walk
+from tests.real.needs import require
+
+if TYPE_CHECKING:
+    from cgwatch.model import Container, Snapshot
+
+SHOWN_LINES = 60
+
+# What promtool complains of, and why it stays: queries and dashboards know these by cAdvisor's names.
+KNOWN_COMPLAINTS = {
+    "cadvisor_version_info label names should be written in 'snake_case' not 'camelCase'",
+    'container_memory_failcnt counter metrics should have "_total" suffix',
+}
+
+tree_and_form = pytest.mark.parametrize(("tree", "form"), [(tree, form) for tree in TREES for form in Format])
+
+
+@pytest.fixture(scope="module")
+def snapshots() -> dict[str, Snapshot]:
+    return {tree: take(tree) for tree in TREES}
+
+
+def labels_of(container: Container) -> dict[str, str]:
+    said = container.description
+    return {
+        "id": container.cgroup.path,
+        "name": said.name if said else "",
+        "image": said.image if said else "",
+        "container_label_com_docker_compose_service": (
+            said.labels.get("com.docker.compose.service", "") if said else ""
+        ),
+    }
+
+
+@tree_and_form
+def test_the_page_of_a_captured_tree_is_the_golden_one(
+    snapshots: dict[str, Snapshot], tree: str, form: Format
+) -> None:
+    kept, page = golden(tree, form).read_text(), render(snapshots[tree], form)
+
+    difference = list(
+        difflib.unified_diff(kept.splitlines(), page.splitlines(), "golden", "now", n=0, lineterm="")
+    )
+    if difference:
+        shown = "\n".join(difference[:SHOWN_LINES])
+        more = f"\n... and {len(difference) - SHOWN_LINES} lines" if len(difference) > SHOWN_LINES else ""
+        pytest.fail(f"`make golden` writes the page anew; what changed:\n{shown}{more}", pytrace=False)
+    assert kept == page
+
+
+@tree_and_form
+def test_a_parser_reads_from_the_page_what_a_walk_over_the_snapshot_finds(
+    snapshots: dict[str, Snapshot], tree: str, form: Format
+) -> None:
+    found = series_of(golden(tree, form).read_text(), form)
+    expected = walk(snapshots[tree], FAMILIES, labels_of)
+
+    # The one label of a golden page that does not come from the snapshot: see tests.golden.pages.
+    for each in (found, expected):
+        (version,) = [series for series in each if series[0] == "cadvisor_version_info"]
+        del each[version]
+    assert found == expected
+
+
+@tree_and_form
+def test_each_family_has_the_type_of_the_catalogue_in_both_formats(tree: str, form: Format) -> None:
+    page = golden(tree, form).read_text()
+    shown = {series[0] for series in series_of(page, form)}
+
+    expected = {family.name: str(family.type) for family in FAMILIES if family.name in shown}
+    if form is Format.OPENMETRICS:
+        expected = {name.removesuffix("_total"): kind for name, kind in expected.items()}
+        expected["container_memory_failcnt"] = "unknown"  # OpenMetrics has no counter without _total
+    assert types_of(page) == expected
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_both_formats_say_the_same(tree: str) -> None:
+    text, openmetrics = (series_of(golden(tree, form).read_text(), form) for form in Format)
+
+    assert text == openmetrics
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_promtool_has_nothing_to_complain_of_but_names_that_are_kept_on_purpose(tree: str) -> None:
+    require(None if shutil.which("promtool") else "needs promtool, of the Debian package prometheus")
+    done = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input=golden(tree, Format.TEXT).read_text(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert set((done.stdout + done.stderr).splitlines()) == KNOWN_COMPLAINTS
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_every_container_of_a_captured_tree_has_the_name_that_docker_gave_it(
+    snapshots: dict[str, Snapshot], tree: str
+) -> None:
+    named = {
+        sample.container.description.name: sample.container.owner.container_id
+        for sample in snapshots[tree].samples
+        if sample.container.description
+    }
+
+    assert named == {said.name: said.container_id for said in descriptions(tree).values()}
+    assert named.keys() == {"limited", "unlimited", "host"}
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_a_series_that_is_missing_where_its_part_is_there_is_explained_by_the_catalogue(
+    snapshots: dict[str, Snapshot], tree: str
+) -> None:
+    snapshot = snapshots[tree]
+    shown = {
+        (name, dict(labels)["id"])
+        for name, labels in walk(snapshot, FAMILIES, labels_of)
+        if dict(labels).get("id")
+    }
+    unexplained = {
+        (family.name, sample.container.cgroup.path)
+        for family in FAMILIES
+        if family.part is not Part.SNAPSHOT and not family.absent
+        for sample in snapshot.samples
+        if family.part is Part.SAMPLE or getattr(sample, family.part) is not None
+    } - shown
+
+    assert unexplained == set()
