@@ -157,13 +157,14 @@ def open_sampler(
 
     Raises ``NoCgroupsError``, or a ``KernelFileError`` when the mount table cannot be read.
     """
-    budget = settings.sampling.descriptors
-    descriptors = Descriptors(descriptor_budget() if budget == "auto" else min(budget, descriptor_budget()))
+    wanted, interval_seconds = settings.sampling.descriptors, settings.sampling.interval_seconds
+    budget = descriptor_budget() if wanted == "auto" else min(wanted, descriptor_budget())
+    descriptors = Descriptors(budget, interval_seconds)
     sampler = Sampler(
         hierarchy.find(settings.roots.proc, settings.roots.cgroup),
         proc_root=settings.roots.proc,
         descriptors=descriptors,
-        interval_seconds=settings.sampling.interval_seconds,
+        interval_seconds=interval_seconds,
         clock=time.time,
         monotonic=time.monotonic,
         failed=failed,

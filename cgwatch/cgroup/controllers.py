@@ -127,7 +127,10 @@ class CgroupCounter:
 
     def count(self) -> int | None:
         """Return the number, the root included; ``None``: unknown."""
-        value = self._file.read([]) if self._file else None
+        try:
+            value = self._file.read([]) if self._file else None
+        except KernelFileError:  # the hierarchy's root was part of a larger one, and removed
+            return None
         if isinstance(value, core.CgroupStat):
             return None if value.descendants is None else value.descendants + 1
         return value if isinstance(value, int) else None

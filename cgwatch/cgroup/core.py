@@ -8,7 +8,7 @@ from __future__ import annotations
 from msgspec import Struct, structs
 
 from cgwatch.cgroup.files import ANY, File
-from cgwatch.cgroup.formats import FormatError, flat_keyed
+from cgwatch.cgroup.formats import FormatError, flat_keyed, integer
 
 
 class CoreStats(Struct, frozen=True, gc=False):
@@ -52,12 +52,9 @@ def parse_processes(raw: bytes) -> _Processes:
         if raw:
             raise FormatError("one pid a line", raw)
         return _Processes(0, None)
-    if not first.isdigit():
+    if not first.isdigit() or not raw.endswith(b"\n"):
         raise FormatError("one pid a line", raw)
-    try:
-        return _Processes(raw.count(b"\n"), int(first) or None)
-    except ValueError as error:  # longer than sys.get_int_max_str_digits() allows
-        raise FormatError("one pid a line", raw) from error
+    return _Processes(raw.count(b"\n"), integer(first) or None)
 
 
 STAT = File(
@@ -71,8 +68,11 @@ _EVENTS = File(
 _PROCESSES = File("cgroup.procs", parse_processes, many_records=True)
 
 FILES_V2 = (_PROCESSES, _EVENTS, STAT)
+# v1 makes the list when a file is opened, and anew when nobody has read it for a second
+# (CGROUP_PIDLIST_DESTROY_DELAY in kernel/cgroup/cgroup-v1.c).
+_STALE_SECONDS = 1.5
 # A cgroup made by hand may be in a few hierarchies only: any of them tells who lives there.
-FILES_V1 = (structs.replace(_PROCESSES, controller=ANY), _EVENTS, STAT)
+FILES_V1 = (structs.replace(_PROCESSES, controller=ANY, stale_seconds=_STALE_SECONDS), _EVENTS, STAT)
 
 
 def stats(processes: _Processes | None, events: _Events | None, stat: CgroupStat | None) -> CoreStats:

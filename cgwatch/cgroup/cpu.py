@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from cgwatch.cgroup.files import File
 from cgwatch.cgroup.formats import FormatError, boolean, flat_keyed, integer, integers, limit
 
 _MICROSECONDS = 1_000_000
 _NANOSECONDS = 1_000_000_000
+
+_Time = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+"""A number of 64 bits, so that it can be turned into seconds."""
 
 
 class CpuStats(Struct, frozen=True, gc=False):
@@ -52,32 +55,32 @@ class CpuStats(Struct, frozen=True, gc=False):
 
 
 class _CpuStatV2(Struct, frozen=True, gc=False):
-    usage_usec: int | None = None
-    user_usec: int | None = None
-    system_usec: int | None = None
+    usage_usec: _Time | None = None
+    user_usec: _Time | None = None
+    system_usec: _Time | None = None
     nr_periods: int | None = None
     nr_throttled: int | None = None
-    throttled_usec: int | None = None
+    throttled_usec: _Time | None = None
     nr_bursts: int | None = None
-    burst_usec: int | None = None
+    burst_usec: _Time | None = None
 
 
 class _CpuStatV1(Struct, frozen=True, gc=False):
     nr_periods: int | None = None
     nr_throttled: int | None = None
-    throttled_time: int | None = None
+    throttled_time: _Time | None = None
     nr_bursts: int | None = None
-    burst_time: int | None = None
+    burst_time: _Time | None = None
 
 
 class _CpuStatLocal(Struct, frozen=True, gc=False):
-    throttled_usec: int | None = None
-    throttled_time: int | None = None
+    throttled_usec: _Time | None = None
+    throttled_time: _Time | None = None
 
 
 class _CpuacctStat(Struct, frozen=True, gc=False):
-    user: int | None = None
-    system: int | None = None
+    user: _Time | None = None
+    system: _Time | None = None
 
 
 class _CpuMax(Struct, frozen=True, gc=False):

@@ -8,6 +8,7 @@ writes them, are read now and then, and opened for it; so are all files past the
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 from collections.abc import Callable, Iterator
@@ -16,22 +17,32 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from cgwatch.cgroup.formats import FormatError
-from cgwatch.errors import CgroupGoneError, KernelFileError, MalformedFileError, from_os_error
+from cgwatch.errors import (
+    CgroupGoneError,
+    FileMissingError,
+    KernelFileError,
+    MalformedFileError,
+    from_os_error,
+)
 
 pread = os.pread  # looked up once: this is the hot path
 
 _READ_SIZE = 4096
-_READ_SIZE_LIMIT = 1 << 20  # no cgroup file comes near; a bound against a file that never ends
+_READ_SIZE_LIMIT = 1 << 25  # cgroup.procs of as many processes as Linux can have: 2^22, of 8 bytes each
 
 # Left to everything that is not a kept cgroup file: sockets of scrapes, the database, /proc reads.
 _RESERVED_DESCRIPTORS = 256
 
 
 class Descriptors:
-    """The budget of descriptors that may stay open."""
+    """The budget of descriptors that may stay open.
 
-    def __init__(self, budget: int) -> None:
+    ``interval_seconds``: how often their files are going to be read at most.
+    """
+
+    def __init__(self, budget: int, interval_seconds: float = math.inf) -> None:
         self.budget = max(budget, 0)
+        self.interval_seconds = interval_seconds
         self.kept = 0
 
     def take(self) -> bool:
@@ -84,6 +95,8 @@ class File(Struct, frozen=True):
     """Read only where this other file of the same table is missing."""
     many_records: bool = False
     """The kernel returns about a page for each read(2), so it takes several to see the end."""
+    stale_seconds: float = 0.0
+    """A descriptor that was read less than this ago shows the same once more, whatever has changed."""
 
 
 def _read_rest(fd: int, raw: bytes) -> bytes:
@@ -125,7 +138,7 @@ class KernelFile:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise from_os_error(path, error) from error
-        if file.setting or not descriptors.take():
+        if file.setting or file.stale_seconds >= descriptors.interval_seconds or not descriptors.take():
             os.close(self._fd)
             self._fd = -1
 
@@ -138,7 +151,7 @@ class KernelFile:
         """Return the parsed file, or ``None`` with the reason appended to ``faults``.
 
         An unchanged text returns the very same object as the last time. Raises ``CgroupGoneError`` when the
-        cgroup was removed: then nothing else of it is worth reading.
+        cgroup (or its controller) was removed: then nothing else of it is worth reading.
         """
         try:
             if self._fd >= 0:
@@ -149,8 +162,9 @@ class KernelFile:
                 raw = self._read_closed()
         except OSError as error:
             fault = from_os_error(self.path, error)
-            if isinstance(fault, CgroupGoneError):
-                raise fault from error
+            # A file that was there and is missing went with its cgroup: what pread(2) calls ENODEV.
+            if isinstance(fault, CgroupGoneError | FileMissingError):
+                raise CgroupGoneError(self.path, fault.problem, fault.errno) from error
             faults.append(Fault(self.file, fault))
             return None
         if raw == self._raw:
@@ -224,11 +238,6 @@ class Reader:
     def files(self) -> Iterator[KernelFile]:
         """The files that are read."""
         return (file for _, file in self._moving + self._settings)
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether each file that moves is read through a descriptor that stays open."""
-        return all(file.is_kept for _, file in self._moving)
 
     def read(self, faults: list[Fault], *, settings: bool = True) -> Any:  # noqa: ANN401 - what ``build`` returns
         """Read the files and return the stats object, ``None`` without any file; raises ``CgroupGoneError``.

@@ -127,7 +127,8 @@ def _read_mounts(path: str) -> list[Mount]:
 def _from_mounts(mounts: Iterable[Mount]) -> list[Hierarchy]:
     """One hierarchy for each set of controllers: of several mounts the one that shows the most."""
     best: dict[frozenset[str], tuple[tuple[bool, int, str], Hierarchy]] = {}
-    for mount in mounts:
+    # What was mounted last at a mount point covers all that was mounted there before.
+    for mount in {mount.mount_point: mount for mount in mounts}.values():
         if mount.file_system == "cgroup2":
             version, controllers = 2, _offered(mount.mount_point)
             key = frozenset({"cgroup2"})

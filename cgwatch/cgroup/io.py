@@ -60,13 +60,15 @@ def _device(text: str, raw: bytes) -> tuple[int, int]:
 
 
 _DEVICE_LENGTH = 21  # two numbers of 32 bits
+_UNKNOWN = "(unknown)"
+"""What stands for the number of a disk that the block layer hides, such as one path of a multipath NVMe."""
 
 
 def parse_io_stat(raw: bytes) -> tuple[IoDevice, ...]:
     """``io.stat``: a line for each device; keys that we do not know (``cost.*``) are skipped."""
     devices = []
     for text, values in nested_keyed(raw).items():
-        if not values:  # a device that was only ever touched by its ancestors
+        if not values or text == _UNKNOWN:  # without values: only ever touched by its ancestors
             continue
         major, minor = _device(text, raw)
         devices.append(
@@ -93,6 +95,8 @@ def parse_io_max(raw: bytes) -> tuple[IoLimit, ...]:
     """``io.max``: a line for each device that has any bound."""
     limits = []
     for text, values in nested_keyed(raw).items():
+        if text == _UNKNOWN:
+            continue
         major, minor = _device(text, raw)
         bounds = [limit(values.get(key, "max").encode()) for key in ("rbps", "wbps", "riops", "wiops")]
         limits.append(IoLimit(major, minor, *bounds))
@@ -121,6 +125,8 @@ def parse_blkio(raw: bytes) -> Operations:
     found: Operations = {}
     for line in lines:
         match line.split():
+            case ["(unknown)", _, _]:
+                continue
             case [device, operation, value]:
                 found.setdefault(_device(device, raw), {})[operation] = integer(value.encode())
             case ["Total", value]:
@@ -140,7 +146,9 @@ def parse_blkio_bound(raw: bytes) -> Bounds:
         words = line.split()
         if len(words) != 2 or not words[0].isascii():  # noqa: PLR2004 - the two fields of the format
             raise FormatError("MAJOR:MINOR VALUE", raw)
-        found[_device(words[0].decode(), raw)] = integer(words[1])
+        device = words[0].decode()
+        if device != _UNKNOWN:
+            found[_device(device, raw)] = integer(words[1])
     return found
 
 

@@ -253,10 +253,11 @@ def stats_v2(  # noqa: PLR0913 - one argument for each row of FILES_V2
 ) -> MemoryStats:
     """Make one object of the files in ``FILES_V2``."""
     stat = stat or MemoryStat()
-    events = events or MemoryEvents()
-    if current is None and stat.anon_bytes is not None and stat.file_bytes is not None:
-        # The root has no memory.current; these two are nearly all that a node's processes hold.
+    is_root = current is None and maximum is None and events is None
+    if is_root and stat.anon_bytes is not None and stat.file_bytes is not None:
+        # It has no memory.current; these two are nearly all that a node's processes hold.
         current = stat.anon_bytes + stat.file_bytes
+    events = events or MemoryEvents()
     return MemoryStats(
         usage_bytes=current,
         peak_bytes=peak,

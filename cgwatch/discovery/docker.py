@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _LIST: Final = "list"
 _PING: Final = "ping"
+_LONGEST_STOP_SECONDS: Final = 2.0
 _REMEMBERED_EVENTS: Final = 1024
 """More than dockerd can repeat."""
 
@@ -109,10 +110,14 @@ class DockerWatcher:
             thread.start()
 
     def stop(self) -> None:
-        """End both threads; they need no longer than a request may take, ``timeout_seconds``."""
+        """End both threads. One that waits for an answer ends by itself, ``timeout_seconds`` later at most.
+
+        Returns by then, or after two seconds: whoever stops us may not wait as long as a daemon that hangs
+        may be waited for, and the threads are daemons that keep no process alive.
+        """
         self._stopping.set()
         self._hang_up("stopped")
-        deadline = self._clock() + self._timeout_seconds + 1.0
+        deadline = self._clock() + min(self._timeout_seconds + 1.0, _LONGEST_STOP_SECONDS)
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(max(0.0, deadline - self._clock()))

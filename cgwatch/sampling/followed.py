@@ -16,31 +16,39 @@ from cgwatch.model import Cgroup, Container, Description
 from cgwatch.sampling.tolerance import Circumstances, KernelVersion, reason
 
 _SETTINGS_READS = 2
+_MARKS = frozenset(controller.mark for controller in CONTROLLERS)
 
 
 class Followed:
     """One cgroup of one identity. Another inode in any hierarchy is another ``Followed``."""
 
-    __slots__ = ("_readers", "_settings_reads", "container", "is_kept", "path", "places")
+    __slots__ = ("_readers", "_settings_reads", "container", "home", "path", "places", "proves_life")
 
     def __init__(
         self, hierarchies: Hierarchies, path: str, places: Mapping[Hierarchy, int], descriptors: Descriptors
     ) -> None:
         self.path = path
         self.places = places
-        hierarchy, inode = next(iter(places.items()))
-        self.container = Container(Cgroup(path, inode), recognise(path), _created(hierarchy.locate(path)))
+        self.home, inode = next(iter(places.items()))
+        """The hierarchy that tells of its processes."""
+        self.container = Container(Cgroup(path, inode), recognise(path), _created(self.home.locate(path)))
         self._readers: tuple[Reader, ...] = tuple(
             open_reader(controller, hierarchies, path, places, descriptors) for controller in CONTROLLERS
         )
         self._settings_reads = 0
-        self.is_kept = all(reader.is_kept for reader in self._readers)
-        """Whether all that moves is read through kept descriptors: then an answer is proof of life."""
+        kept = {os.path.dirname(file.path) for file in self.files if file.is_kept}
+        self.proves_life = all(hierarchy.locate(path) in kept for hierarchy in places)
+        """Whether a descriptor stays open in each of its places: then an answer is proof of life."""
 
     @property
     def files(self) -> Iterator[KernelFile]:
         """The files that are read, of every controller."""
         return (file for reader in self._readers for file in reader.files)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the budget of descriptors was enough for each file that moves."""
+        return all(file.is_kept or file.file.setting or file.file.stale_seconds for file in self.files)
 
     def read(self, faults: list[Fault], *, settings: bool) -> list[Any]:
         """Return the stats of each controller, in their order; raises ``CgroupGoneError``.
@@ -70,6 +78,11 @@ class Followed:
         """Return why a file may be missing here; ``None``: it is a failure."""
         here = Circumstances(kernel, is_root=self.path == "/", controller_enabled=controller_enabled)
         return reason(fault.file, fault.error, here)
+
+    def has_new_controllers(self) -> bool:
+        """Whether a controller was enabled for it since its files were opened."""
+        missing = (fault for reader in self._readers for fault in reader.absent if fault.file.name in _MARKS)
+        return any(os.path.exists(fault.error.path) for fault in missing)
 
     def is_still_there(self) -> bool:
         """Whether its directories are: a cgroup may go while its files are being opened."""

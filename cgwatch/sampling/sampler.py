@@ -12,7 +12,7 @@ from cgwatch.cgroup.core import CoreStats
 from cgwatch.cgroup.files import Descriptors, Fault
 from cgwatch.cgroup.hierarchy import Hierarchies
 from cgwatch.errors import CgroupGoneError, KernelFileError
-from cgwatch.model import Container, Description, Kind, Sample, Snapshot
+from cgwatch.model import Description, Kind, Sample, Snapshot
 from cgwatch.proc.diskstats import DeviceNames
 from cgwatch.proc.machine import Machine, read_machine
 from cgwatch.proc.meminfo import Meminfo, read_meminfo
@@ -59,6 +59,8 @@ class Sampler:
         self._knows_pids = not is_foreign(proc_root)
         self._devices = DeviceNames(proc_root)
         self._followed: dict[str, Followed] = {}
+        self._follows_all = True  # False: one of the tree went before it could be read
+        self._turn = 0  # of the settings; ticks that are missed must not leave any out
         self._descriptions: Mapping[str, Description] = {}
         self._is_described = True
         self._machine = read_machine(proc_root, failed=failed)
@@ -89,7 +91,7 @@ class Sampler:
                 self._bind(followed)
             self._is_described = True
         self._tree.begin()
-        taken, all_alive = self._read_followed(sequence)
+        taken, all_alive = self._read_followed()
         faults: list[KernelFileError] = []
         if self._tree.follow(all_alive=all_alive, faults=faults) or not all_alive:
             self._follow_changes(taken)
@@ -115,28 +117,35 @@ class Sampler:
         self._followed = {}
         self._tree.close()
 
-    def _read_followed(self, sequence: int) -> tuple[dict[str, Values], bool]:
+    def _read_followed(self) -> tuple[dict[str, Values], bool]:
         """Read all known cgroups; tell whether each of them surely is the one it was.
 
         The settings of a few cgroups are read at each tick, so that every tick costs the same.
         """
         taken: dict[str, Values] = {}
-        all_alive = True
-        for place, (path, followed) in enumerate(list(self._followed.items()), start=sequence):
+        all_alive = self._follows_all
+        self._turn += 1
+        for place, (path, followed) in enumerate(list(self._followed.items()), start=self._turn):
             faults: list[Fault] = []
+            settings = place % self._settings_ticks == 0
+            if settings and followed.has_new_controllers():
+                self._forget(path)
+                all_alive = False  # it is found again, and all of its files are opened
+                continue
             try:
-                taken[path] = followed.read(faults, settings=place % self._settings_ticks == 0)
+                taken[path] = followed.read(faults, settings=settings)
             except CgroupGoneError:
                 self._forget(path)
                 all_alive = False
                 continue
-            all_alive = all_alive and followed.is_kept
+            all_alive = all_alive and followed.proves_life
             if faults:
                 self._judge((fault, followed.why(fault, self._kernel)) for fault in faults)
         return taken, all_alive
 
     def _follow_changes(self, taken: dict[str, Values]) -> None:
         places = self._tree.places()
+        self._follows_all = True
         for path, followed in list(self._followed.items()):
             if places.get(path) != followed.places:
                 self._forget(path)
@@ -146,6 +155,7 @@ class Sampler:
             values = self._read_new(followed)
             if values is None:
                 followed.close()
+                self._follows_all = False
                 continue
             self._bind(followed)
             self._followed[path] = followed
@@ -180,7 +190,7 @@ class Sampler:
     def _make_samples(self, taken: Mapping[str, Values], faults: list[KernelFileError]) -> tuple[Sample, ...]:
         containers = {path: followed.container for path, followed in self._followed.items()}
         cores: dict[str, CoreStats | None] = {path: values[_CORE] for path, values in taken.items()}
-        counts, pids = _processes(containers, cores, knows_pids=self._knows_pids)
+        counts, pids = _processes(self._followed, cores, knows_pids=self._knows_pids)
         network = self._network.read(((containers[path], pid) for path, pid in pids.items()), faults)
         return tuple(
             Sample(
@@ -232,7 +242,7 @@ def kernel_version(release: str) -> KernelVersion:
 
 
 def _processes(
-    containers: Mapping[str, Container], cores: Mapping[str, CoreStats | None], *, knows_pids: bool
+    followed: Mapping[str, Followed], cores: Mapping[str, CoreStats | None], *, knows_pids: bool
 ) -> tuple[dict[str, int], dict[str, int]]:
     """Count processes of each cgroup with all below it, and find one process of each that has its own.
 
@@ -243,22 +253,24 @@ def _processes(
     counts: dict[str, int] = {}
     pids: dict[str, int] = {}
     # Ordered by path, a cgroup comes before all below it: backwards, each is complete when it is reached.
-    for path in reversed(list(containers)):
+    for path, here in reversed(list(followed.items())):
         core = cores.get(path)
-        if core is None or core.processes is None:
+        if core is None:
             continue
-        container = containers[path]
-        counts[path] = counts.get(path, 0) + core.processes
+        if core.processes is not None:
+            counts[path] = counts.get(path, 0) + core.processes
         pid = core.first_pid if knows_pids else None
-        if pid is None and container.description is not None:
-            pid = container.description.pid  # outside our pid namespace; the runtime knows the host's number
+        if pid is None and here.container.description is not None:
+            # Outside our pid namespace; the runtime knows the host's number.
+            pid = here.container.description.pid
         if pid is not None:
             pids[path] = pid
-        if path == "/":
+        above = followed.get(path.rpartition("/")[0] or "/")
+        if above is None or above is here:
             continue
-        parent = path.rpartition("/")[0] or "/"
-        counts[parent] = counts.get(parent, 0) + counts[path]
-        above = containers.get(parent)
-        if above is not None and above.owner.kind is Kind.CONTAINER and path in pids:
-            pids.setdefault(parent, pids[path])
+        # A hierarchy without this cgroup counts its processes in one further up.
+        if path in counts and above.home is here.home:
+            counts[above.path] = counts.get(above.path, 0) + counts[path]
+        if above.container.owner.kind is Kind.CONTAINER and path in pids:
+            pids.setdefault(above.path, pids[path])
     return counts, pids
