@@ -94,7 +94,7 @@ class Groups(Struct, frozen=True, forbid_unknown_fields=True):
 
     cpu: Annotated[bool, Meta(description="Time used and throttled.")] = True
     percpu: Annotated[bool, Meta(description="Time used on each CPU, where the kernel says (v1).")] = True
-    memory: Annotated[bool, Meta(description="Usage, working set, cache, swap, faults, limits that were hit.")] = True
+    memory: Annotated[bool, Meta(description="Usage, working set, cache, swap, faults.")] = True
     disk_io: Annotated[bool, Meta(description="Bytes and operations of each block device.")] = field(
         name="diskIO", default=True
     )

@@ -148,7 +148,7 @@ def test_block_bytes_are_the_sum_of_the_devices_and_a_new_device_began_at_zero()
 
 
 def test_no_device_is_no_io_on_v2_and_unknown_on_v1() -> None:
-    idle = sample(io=IoStats())
+    idle = sample(io=IoStats(devices=()))
 
     assert compared(idle, idle).block_read_bytes_total == 0
     assert compared(idle, idle).block_read_bytes_per_second == 0.0

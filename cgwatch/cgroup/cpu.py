@@ -167,8 +167,8 @@ FILES_V1 = (
     File("cpu.cfs_quota_us", parse_quota_v1, setting=True, needs=_BANDWIDTH, **_CPU),
     File("cpu.cfs_period_us", integer, setting=True, needs=_BANDWIDTH, **_CPU),
     File("cpu.cfs_burst_us", integer, setting=True, since=(5, 14), needs=_BANDWIDTH, **_CPU),
-    File("cpu.shares", integer, setting=True, on_root=False, **_CPU),
-    File("cpu.idle", boolean, setting=True, since=(5, 15), on_root=False, **_CPU),
+    File("cpu.shares", integer, setting=True, **_CPU),
+    File("cpu.idle", boolean, setting=True, since=(5, 15), **_CPU),
 )
 
 

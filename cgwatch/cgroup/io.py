@@ -45,7 +45,8 @@ class IoLimit(Struct, frozen=True, gc=False):
 class IoStats(Struct, frozen=True, gc=False):
     """Block I/O and its bounds."""
 
-    devices: tuple[IoDevice, ...] = ()
+    devices: tuple[IoDevice, ...] | None = None
+    """Those that were used. On v1 none can also mean that nobody counts (see ``FILES_V1``)."""
     limits: tuple[IoLimit, ...] = ()
     weight: int | None = None
     """v2 ``io.weight`` (1 to 10000) or ``io.bfq.weight`` (1 to 1000), v1 ``blkio.bfq.weight`` (1 to 1000) or
@@ -176,7 +177,7 @@ def stats_v2(
     bfq_weight: int | None,
 ) -> IoStats:
     """Make one object of the files in ``FILES_V2``."""
-    return IoStats(devices or (), limits or (), weight if weight is not None else bfq_weight)
+    return IoStats(devices, limits or (), weight if weight is not None else bfq_weight)
 
 
 _V1: dict[str, Any] = {"controller": "blkio"}
@@ -224,8 +225,9 @@ def stats_v1(*values: Any) -> IoStats:  # noqa: ANN401 - the twelve counters, th
         for device in by_bytes.keys() | by_operations.keys():
             if device not in devices:
                 devices[device] = _device_v1(device, by_bytes.get(device, {}), by_operations.get(device, {}))
+    has_counters = any(counter is not None for counter in counters)
     return IoStats(
-        devices=tuple(devices[device] for device in sorted(devices)),
+        devices=tuple(devices[device] for device in sorted(devices)) if has_counters else None,
         limits=_limits_v1(*bounds),
         weight=next((weight for weight in weights if weight is not None), None),
     )

@@ -223,7 +223,7 @@ def block_io(host: Host, survey: Survey) -> Iterator[Finding]:
         f"{device.major}:{device.minor}"
         for sample in survey.snapshot.samples
         if sample.io
-        for device in sample.io.devices
+        for device in sample.io.devices or ()
     }
     silent = [
         (name, numbers)

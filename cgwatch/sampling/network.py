@@ -16,7 +16,7 @@ from cgwatch.proc.namespaces import Candidate, network_namespace, network_owners
 from cgwatch.proc.network import InterfaceCounters, counted, read_net_dev
 from cgwatch.proc.reading import read_bytes
 
-_INIT = 1
+INIT = 1
 _KTHREADD = 2
 
 # The process ended, or is a zombie that has left its namespaces: nothing to tell of it any more. Without the
@@ -42,7 +42,7 @@ class NetworkReader:
             if container.owner.kind is Kind.ROOT:
                 root = container.cgroup
                 # The host's counters need no owner to be told: init's are the node's own.
-                candidates.append(Candidate(root, _INIT, host_namespace or 0, False, root.inode))
+                candidates.append(Candidate(root, INIT, host_namespace or 0, False, root.inode))
             elif host_namespace is not None:
                 namespace = self._namespace(pid, faults)
                 if namespace is not None:
@@ -63,7 +63,7 @@ class NetworkReader:
             is_kernel_thread = read_bytes(f"{self._proc_root}/{_KTHREADD}/comm") == b"kthreadd\n"
         except KernelFileError:
             is_kernel_thread = False  # not the node's pid namespace
-        return self._namespace(_KTHREADD if is_kernel_thread else _INIT, faults)
+        return self._namespace(_KTHREADD if is_kernel_thread else INIT, faults)
 
     def _namespace(self, pid: int, faults: list[KernelFileError]) -> int | None:
         try:

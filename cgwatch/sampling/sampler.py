@@ -18,7 +18,7 @@ from cgwatch.proc.machine import Machine, read_machine
 from cgwatch.proc.meminfo import Meminfo, read_meminfo
 from cgwatch.proc.namespaces import is_foreign
 from cgwatch.sampling.followed import Followed
-from cgwatch.sampling.network import NetworkReader
+from cgwatch.sampling.network import INIT, NetworkReader
 from cgwatch.sampling.tolerance import KernelVersion
 
 _MACHINE_INTERVAL_SECONDS = 300.0  # CPUs and memory of a node change by hotplug only
@@ -41,6 +41,7 @@ class Sampler:
         interval_seconds: float,
         clock: Clock,
         monotonic: Clock,
+        sys_root: str = "/sys",
         failed: Callable[[KernelFileError], None],
     ) -> None:
         """``failed`` is called for each file that could not be read or understood without a good reason.
@@ -63,7 +64,8 @@ class Sampler:
         self._turn = 0  # of the settings; ticks that are missed must not leave any out
         self._descriptions: Mapping[str, Description] = {}
         self._is_described = True
-        self._machine = read_machine(proc_root, failed=failed)
+        self._sys_root = sys_root
+        self._machine = read_machine(proc_root, sys_root=sys_root, failed=failed)
         self._machine_seconds = monotonic()
         self._kernel = kernel_version(self._machine.kernel_release or os.uname().release)
 
@@ -191,6 +193,8 @@ class Sampler:
         containers = {path: followed.container for path, followed in self._followed.items()}
         cores: dict[str, CoreStats | None] = {path: values[_CORE] for path, values in taken.items()}
         counts, pids = _processes(self._followed, cores, knows_pids=self._knows_pids)
+        # The node's own counters are init's, whether or not any process is left in the root cgroup itself.
+        pids = {"/": INIT} | pids if "/" in containers else pids
         network = self._network.read(((containers[path], pid) for path, pid in pids.items()), faults)
         return tuple(
             Sample(
@@ -204,7 +208,7 @@ class Sampler:
 
     def _read_machine(self, now_seconds: float) -> Machine:
         if now_seconds - self._machine_seconds >= _MACHINE_INTERVAL_SECONDS:
-            self._machine = read_machine(self._proc_root, failed=self._failed)
+            self._machine = read_machine(self._proc_root, sys_root=self._sys_root, failed=self._failed)
             self._machine_seconds = now_seconds
         return self._machine
 
@@ -217,9 +221,8 @@ class Sampler:
 
     def _device_paths(self, samples: Iterable[Sample]) -> dict[tuple[int, int], str]:
         paths: dict[tuple[int, int], str] = {}
-        devices = {
-            (device.major, device.minor) for sample in samples if sample.io for device in sample.io.devices
-        }
+        ios = (sample.io for sample in samples if sample.io)
+        devices = {(device.major, device.minor) for io in ios for device in io.devices or ()}
         for device in devices:
             try:
                 path = self._devices.path(*device)

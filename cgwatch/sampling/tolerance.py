@@ -71,9 +71,9 @@ Tolerance = Callable[[File, KernelFileError, Circumstances], str | None]
 
 TOLERANCES: tuple[Tolerance, ...] = (
     no_limits_on_the_root,
+    controller_not_enabled,
     older_kernel,
     kernel_option,
-    controller_not_enabled,
     threaded_cgroup,
     not_permitted,
 )

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 PROC = Path("/proc")
+KTHREADD = 2
+"""Parent of all kernel threads; its network namespace is the host's."""
 MACHINE_FILES = (
     *("cgroups", "cpuinfo", "diskstats", "loadavg", "meminfo", "stat", "uptime", "vmstat"),
     *("pressure/cpu", "pressure/io", "pressure/memory", "pressure/irq"),
-    *("sys/kernel/osrelease", "1/net/dev"),
+    *("sys/kernel/osrelease", "1/net/dev", "2/comm"),
 )
 PROCESS_FILES = ("cgroup", "limits", "net/dev", "stat", "status")
 BOOT_ID = "00000000-0000-4000-8000-000000000000\n"
@@ -96,6 +98,7 @@ def _copy(source: Path, target: Path) -> None:
 def _copy_machine(target: Path, skipped: set[str]) -> None:
     for name in MACHINE_FILES:
         _copy(PROC / name, target / name)
+    _copy_network_namespace(KTHREADD, target / str(KTHREADD))
     version = re.sub(r"\(\S+@\S+\)", "(builder@host)", (PROC / "version").read_text())
     (target / "version").write_text(version)
     boot_id = target / "sys/kernel/random/boot_id"
@@ -116,6 +119,10 @@ def _belongs(line: str, skipped: set[str]) -> bool:
 def _copy_process(pid: int, target: Path) -> None:
     for name in PROCESS_FILES:
         _copy(PROC / str(pid) / name, target / name)
+    _copy_network_namespace(pid, target)
+
+
+def _copy_network_namespace(pid: int, target: Path) -> None:
     with contextlib.suppress(OSError):
         namespace = (PROC / str(pid) / "ns/net").readlink()
         (target / "ns").mkdir(parents=True, exist_ok=True)

@@ -20,13 +20,15 @@ def _by_device(field: str) -> Callable[[IoStats, Snapshot], Iterable[Row]]:
     get = attrgetter(field)
 
     def rows(io: IoStats, snapshot: Snapshot) -> Iterable[Row]:
-        return [(device_label(snapshot, device.major, device.minor), get(device)) for device in io.devices]
+        return [
+            (device_label(snapshot, device.major, device.minor), get(device)) for device in io.devices or ()
+        ]
 
     return rows
 
 
 def _blkio(io: IoStats, snapshot: Snapshot) -> Iterable[Row]:
-    for device in io.devices:
+    for device in io.devices or ():
         device_labels = device_label(snapshot, device.major, device.minor)
         numbers = f'{device_labels},major="{device.major}",minor="{device.minor}"'
         operations = device.bytes_by_operation or (

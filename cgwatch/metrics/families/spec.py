@@ -28,20 +28,22 @@ def _shares(cpu: CpuStats) -> Number | None:
 
 
 def _memory_limit(sample: Sample, snapshot: Snapshot) -> Iterable[Row]:
-    if sample.container.owner.kind is Kind.ROOT:
-        yield "", snapshot.machine.memory_bytes if snapshot.machine else None
-    elif sample.memory:
-        yield "", bounded(sample.memory.limit_bytes)
+    limit = sample.memory.limit_bytes if sample.memory else None
+    yield "", _or_the_machines(limit, sample, snapshot.machine.memory_bytes if snapshot.machine else None)
 
 
 def _swap_limit(sample: Sample, snapshot: Snapshot) -> Iterable[Row]:
-    memory = sample.memory
-    if sample.container.owner.kind is Kind.ROOT:
-        yield "", snapshot.machine.swap_bytes if snapshot.machine else None
-    elif memory and memory.memory_and_swap_limit_bytes is not None:
-        yield "", bounded(memory.memory_and_swap_limit_bytes)
-    elif memory:
-        yield "", bounded(memory.swap_limit_bytes)
+    memory = sample.memory or MemoryStats()
+    limit = memory.memory_and_swap_limit_bytes
+    limit = memory.swap_limit_bytes if limit is None else limit
+    yield "", _or_the_machines(limit, sample, snapshot.machine.swap_bytes if snapshot.machine else None)
+
+
+def _or_the_machines(limit: Number | None, sample: Sample, whole: int | None) -> Number | None:
+    """Show the machine's for the root, unless it is a cgroup namespace's root that has a limit."""
+    if sample.container.owner.kind is Kind.ROOT and limit in (None, math.inf):
+        return whole
+    return bounded(limit)
 
 
 def _reservation(memory: MemoryStats) -> Number | None:
