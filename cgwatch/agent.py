@@ -218,10 +218,10 @@ def run(settings: Settings) -> None:
         watchers=watchers,
     )
     _stop_on_signals(inbox)
-    for watcher in watchers:
-        watcher.start()
     agent.tick()
     server.start()
+    for watcher in watchers:  # after the first tick: the docker library takes a while to import
+        watcher.start()
     control_server = control.serve(settings.state_dir, pages)
     LOG.info("serving metrics", extra={"url": f"{server.url}metrics", "interval_seconds": interval_seconds})
     gc.freeze()  # what is there now stays: the collector need not walk it again

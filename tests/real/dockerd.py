@@ -78,7 +78,7 @@ class Docker:
 
     def import_image(self) -> None:
         """Make ``IMAGE`` from the machine's static busybox, with a symlink for each applet."""
-        self.docker("import", "-", IMAGE, stdin=_busybox_tar())
+        self.docker("import", "-", IMAGE, stdin=busybox_tar())
 
     def wait_until_ready(self, deadline_seconds: float = 60) -> None:
         """Wait for the daemon to answer a ping; RealKernelError when it has not by then."""
@@ -254,7 +254,7 @@ class Dockerd(Docker):
         return "\n" + "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
 
 
-def _busybox_tar() -> bytes:
+def busybox_tar() -> bytes:
     """Give a root file system: one static binary, and an applet's name for each thing it can be."""
     busybox = shutil.which("busybox", path=_SEARCH) or "busybox"
     applets = subprocess.run([busybox, "--list"], capture_output=True, check=True, text=True).stdout.split()
