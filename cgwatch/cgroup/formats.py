@@ -8,10 +8,13 @@ is anything else; nothing is ever guessed, and a malformed number is never a zer
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 import re
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from types import NoneType
+from typing import Any, TypeVar, cast, get_args
 
 import msgspec
 from msgspec import Struct
@@ -71,33 +74,39 @@ def flat_keyed(shape: type[Shape], keys: Mapping[str, str]) -> Callable[[bytes],
     field ``None``; keys that are not in ``keys`` are newer than we are, and skipped. A field's type may bound
     its value with ``msgspec.Meta``.
 
-    Two replacements turn such a file into a JSON object, and msgspec then decodes just the wanted keys in
-    one pass in C: 1.5 microseconds for a ``memory.stat`` of 40 lines, against 5 for splitting it in Python.
+    Two replacements turn such a file into a JSON object, and msgspec then decodes just the wanted keys into
+    their fields in one pass in C: half the time of splitting it in Python. What comes out is of a subclass of
+    ``shape`` that knows the kernel's names, and like any ``Struct`` it equals none of another class.
     """
-    # astuple() below needs the fields of both structs in the same order.
-    fields = [(field.name, field.type, None) for field in msgspec.structs.fields(shape) if field.name in keys]
-    wire = msgspec.defstruct(f"{shape.__name__}Wire", fields, rename=dict(keys), gc=False)
+    # Without None: "null" is no number of the kernel.
+    fields = [
+        (field.name, _without_none(field.type), None)
+        for field in msgspec.structs.fields(shape)
+        if field.name in keys
+    ]
+    wire = cast(
+        "type[Shape]",
+        msgspec.defstruct(shape.__name__, fields, bases=(shape,), rename=dict(keys), frozen=True, gc=False),
+    )
     decode = msgspec.json.Decoder(wire).decode
-    positional = tuple(name for name, _, _ in fields) == shape.__struct_fields__
-    names = [name for name, _, _ in fields]
-    astuple = msgspec.structs.astuple
 
     def parse(raw: bytes) -> Shape:
         if not raw:
-            return shape()
+            return empty
         body = raw[:-1] if raw[-1] == _NEWLINE else raw
-        # Quotes could smuggle in keys, null would pass for "not printed": neither is in any kernel file.
-        if b'"' in raw or b"null" in raw:
+        if b'"' in raw:  # it could smuggle in keys
             raise FormatError("lines of KEY VALUE", raw)
         try:
-            found = decode(b'{"' + body.replace(b" ", b'":').replace(b"\n", b',"') + b"}")
+            return decode(b'{"' + body.replace(b" ", b'":').replace(b"\n", b',"') + b"}")
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise FormatError("lines of KEY VALUE with integer values", raw) from error
-        if positional:
-            return shape(*astuple(found))
-        return shape(**dict(zip(names, astuple(found), strict=True)))
 
+    empty = wire()
     return parse
+
+
+def _without_none(kind: Any) -> Any:  # noqa: ANN401 - a type
+    return functools.reduce(operator.or_, (each for each in get_args(kind) if each is not NoneType))
 
 
 _NEWLINE = ord("\n")

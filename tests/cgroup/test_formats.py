@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from cgwatch.cgroup import formats
 from cgwatch.cgroup.formats import FormatError
 
 NUMBERS = st.integers(-(1 << 63), (1 << 64) - 1)
-KEYS = st.text("abcdefghijklmnopqrstuvwxyz0123456789_.", min_size=1).filter(lambda key: "null" not in key)
+KEYS = st.text("abcdefghijklmnopqrstuvwxyz0123456789_.", min_size=1)
 NO_NUMBERS = (
     b"",
     b"\n",
@@ -103,14 +104,14 @@ def test_no_integers_at_all_are_an_error() -> None:
 @given(st.dictionaries(KEYS, NUMBERS))
 def test_flat_keyed_lines_give_the_wanted_keys_and_skip_the_others(lines: dict[str, int]) -> None:
     raw = "".join(f"{key} {value}\n" for key, value in lines.items()).encode()
-    expected = Three(first=lines.get("a"), third=lines.get("c"))
-    assert three(raw) == expected
-    assert three(raw.removesuffix(b"\n")) == expected
+    expected = (lines.get("a"), None, lines.get("c"))
+    assert astuple(three(raw)) == expected
+    assert astuple(three(raw.removesuffix(b"\n"))) == expected
 
 
 @given(st.permutations(["a 1\n", "b 2\n", "c 3\n", "newer_than_we_are 4\n"]))
 def test_the_order_of_flat_keyed_lines_does_not_matter(lines: list[str]) -> None:
-    assert three("".join(lines).encode()) == Three(first=1, third=3)
+    assert astuple(three("".join(lines).encode())) == (1, None, 3)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_what_is_not_flat_keyed_is_an_error(raw: bytes) -> None:
 
 
 def test_an_empty_flat_keyed_file_says_nothing() -> None:
-    assert three(b"") == Three()
+    assert astuple(three(b"")) == (None, None, None)
 
 
 @given(st.dictionaries(KEYS, st.dictionaries(KEYS, st.text("0123456789max:", min_size=1))))
