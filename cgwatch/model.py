@@ -124,16 +124,16 @@ class Sample(Struct, frozen=True):
     """One container at one moment. A controller that the kernel does not account here is ``None``."""
 
     container: Container
+    processes: int | None = None
+    """Processes in this cgroup and all below it."""
+    network: tuple[InterfaceCounters, ...] | None = None
+    """``None``: it has no network namespace of its own, or shares one that another container shows."""
     memory: MemoryStats | None = None
     cpu: CpuStats | None = None
     io: IoStats | None = None
     pids: PidsStats | None = None
     pressure: PressureStats | None = None
     core: CoreStats | None = None
-    processes: int | None = None
-    """Processes in this cgroup and all below it."""
-    network: tuple[InterfaceCounters, ...] | None = None
-    """``None``: it has no network namespace of its own, or shares one that another container shows."""
 
 
 class Snapshot(Struct, frozen=True):

@@ -307,12 +307,12 @@ class DockerWatcher:
     def _inspect(self, client: APIClient, container_id: str) -> None:
         from docker.errors import NotFound  # noqa: PLC0415 - loaded already, there is a client
 
-        try:
-            with self._call("inspect"):
-                description = describe(client.inspect_container(container_id))
-                if description.container_id != container_id:
-                    raise RuntimeUnavailableError(f"docker inspect {container_id}: it answers for another id")
-        except NotFound:
+        description = None
+        with self._call("inspect"), suppress(NotFound):  # not (any more) Docker's: no failure
+            description = describe(client.inspect_container(container_id))
+            if description.container_id != container_id:
+                raise RuntimeUnavailableError(f"docker inspect {container_id}: it answers for another id")
+        if description is None:
             if container_id in self._described:
                 self._forget(container_id)
             with self._changed:

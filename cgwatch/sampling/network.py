@@ -13,8 +13,8 @@ from cgwatch.errors import (
 )
 from cgwatch.model import Cgroup, Container, Kind
 from cgwatch.proc.namespaces import Candidate, network_namespace, network_owners
-from cgwatch.proc.network import InterfaceCounters, counted, read_net_dev
-from cgwatch.proc.reading import read_bytes
+from cgwatch.proc.network import InterfaceCounters, counted, parse_net_dev
+from cgwatch.proc.reading import parsed, read_bytes
 
 INIT = 1
 _KTHREADD = 2
@@ -30,6 +30,7 @@ class NetworkReader:
     def __init__(self, proc_root: str) -> None:
         self._proc_root = proc_root
         self._owners: Mapping[int, Candidate[Cgroup]] = {}
+        self._texts: Mapping[Cgroup, tuple[bytes, tuple[InterfaceCounters, ...]]] = {}
 
     def read(
         self, processes: Iterable[tuple[Container, int]], faults: list[KernelFileError]
@@ -75,12 +76,19 @@ class NetworkReader:
             return None
 
     def _read_owners(self, faults: list[KernelFileError]) -> dict[Cgroup, tuple[InterfaceCounters, ...]]:
-        found = {}
+        texts: dict[Cgroup, tuple[bytes, tuple[InterfaceCounters, ...]]] = {}
         for owner in self._owners.values():
+            path = f"{self._proc_root}/{owner.pid}/net/dev"
+            before = self._texts.get(owner.key)
             try:
-                found[owner.key] = counted(read_net_dev(self._proc_root, owner.pid))
+                raw = read_bytes(path)
+                if before is not None and before[0] == raw:
+                    texts[owner.key] = before
+                else:
+                    texts[owner.key] = raw, counted(parsed(path, raw, parse_net_dev))
             except _NORMAL:
                 continue
             except KernelFileError as fault:
                 faults.append(fault)
-        return found
+        self._texts = texts
+        return {cgroup: counters for cgroup, (_, counters) in texts.items()}

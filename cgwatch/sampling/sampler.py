@@ -197,12 +197,7 @@ class Sampler:
         pids = {"/": INIT} | pids if "/" in containers else pids
         network = self._network.read(((containers[path], pid) for path, pid in pids.items()), faults)
         return tuple(
-            Sample(
-                container,
-                **dict(zip(_NAMES, taken[path], strict=True)),
-                processes=counts.get(path),
-                network=network.get(container.cgroup),
-            )
+            Sample(container, counts.get(path), network.get(container.cgroup), *taken[path])
             for path, container in containers.items()
         )
 
@@ -234,8 +229,7 @@ class Sampler:
         return paths
 
 
-_NAMES = tuple(controller.name for controller in CONTROLLERS)
-_CORE = _NAMES.index("core")
+_CORE = [controller.name for controller in CONTROLLERS].index("core")
 
 
 def kernel_version(release: str) -> KernelVersion:

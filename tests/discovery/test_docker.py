@@ -297,7 +297,7 @@ def test_an_id_that_docker_does_not_know_is_not_asked_for_at_every_turn(watched:
     watcher = watched.watch(Pace(first_ask_seconds=3600))
     watched.docker.wait_for_requests("/containers/json", 1)
     watcher.ask(container_id(1))
-    watched.inbox.wait_for(lambda: ("inspect", "http 404") in watched.inbox.calls)
+    watched.inbox.wait_for(lambda: ("inspect", None) in watched.inbox.calls)
     for _ in range(100):
         watcher.ask(container_id(1))
     watched.docker.add(2)
