@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench golden format clean
+.PHONY: run test check bench compare dashboards golden format clean
 
 # The two stamps make pip run again only when the dependencies change.
 $(VENV)/core.stamp: pyproject.toml
@@ -34,6 +34,14 @@ check: $(VENV)/dev.stamp
 # The figures that the README claims, measured here.
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m bench $(ARGS)
+
+# Every value beside that of a real cAdvisor on the same containers: make compare CADVISOR=/path/to/cadvisor
+compare: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.compare --cadvisor '$(CADVISOR)' $(ARGS)
+
+# Write the Grafana dashboards anew from dashboards/generate.
+dashboards: $(VENV)/dev.stamp
+	$(BIN)/python -m dashboards.generate
 
 # Write the pages of the captured trees anew; look at the difference before you commit it.
 golden: $(VENV)/dev.stamp

@@ -108,6 +108,11 @@ class FakeDocker:
             arrived = self._changed.wait_for(lambda: len(self.requests(ending)) >= count, timeout_seconds)
         assert arrived, f"{len(self.requests(ending))} of {count} requests for {ending}"
 
+    def wait_for_stream(self, timeout_seconds: float = 10) -> None:
+        """Wait until somebody is subscribed: like a daemon, the fake sends its headers before that."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: bool(self._streams), timeout_seconds), "nobody subscribed"
+
     def note(self, path: str) -> None:
         with self._changed:
             self._requests.append(path)
@@ -120,6 +125,7 @@ class FakeDocker:
                 if moment >= since_nano:
                     stream.put(line)
             self._streams.append(stream)
+            self._changed.notify_all()
         return stream
 
     def _end_streams(self) -> None:

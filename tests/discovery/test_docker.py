@@ -439,6 +439,7 @@ def test_an_event_that_is_none_is_counted_and_the_next_one_is_taken(line: bytes,
     watched.docker.start()
     watched.watch()
     watched.docker.wait_for_requests("/containers/json", 1)
+    watched.docker.wait_for_stream()
     watched.docker.add(1)
     watched.docker.emit(line, event("create", 1))
     watched.inbox.wait_for_names(1)
@@ -452,6 +453,7 @@ def test_events_may_come_in_any_pieces(watched: Watched) -> None:
     watched.docker.start()
     watched.watch()
     watched.docker.wait_for_requests("/containers/json", 1)
+    watched.docker.wait_for_stream()
     lines = b"".join(
         b'{"Action":"update","Actor":{"ID":"%s"},"timeNano":%d}\n' % (container_id(1).encode(), number)
         for number in range(3)

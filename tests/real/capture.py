@@ -14,11 +14,13 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import click
+from msgspec import Struct
 
+from cgwatch.cgroup.controllers import CONTROLLERS
 from tests.real.leftovers import cgroup_mounts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 PROC = Path("/proc")
 KTHREADD = 2
@@ -44,9 +46,44 @@ NOISE = frozenset(
         *("memory.move_charge_at_immigrate", "memory.shown_ram_in_bytes", "memory.use_hierarchy"),
     }
 )
+_READ = frozenset(
+    file.name for controller in CONTROLLERS for file in (*controller.files_v1, *controller.files_v2)
+)
+_READ_SOME_DAY = re.compile(
+    r"cpuset\.(cpus|mems)(\.effective)?|hugetlb\.\w+\.(current|max|events)|io\.weight|memory\.numa_stat"
+)
 
 
-def capture(out: Path, under: Iterable[str], leave_out: Iterable[str] = ()) -> None:
+class Choice(Struct, frozen=True):
+    """Which files are copied."""
+
+    of_cgroup: Callable[[str], bool]
+    """By name; ``cgroup.controllers`` of the root is always there, as it says what the tree is."""
+    of_machine: tuple[str, ...]
+    of_process: tuple[str, ...]
+
+
+ALL = Choice(lambda name: name not in NOISE, MACHINE_FILES, PROCESS_FILES)
+
+
+def _is_small(name: str) -> bool:
+    if name.startswith("memory.swap."):  # a kernel without swap accounting has none of them either
+        return False
+    return name in _READ or _READ_SOME_DAY.fullmatch(name) is not None
+
+
+SMALL = Choice(
+    _is_small,
+    (
+        *("cgroups", "cpuinfo", "diskstats", "meminfo", "stat", "sys/kernel/osrelease"),
+        *("pressure/cpu", "pressure/io", "pressure/memory", "1/net/dev", "2/comm"),
+    ),
+    ("net/dev",),
+)
+"""What a sampler reads, or may want to read; for a tree of many cgroups."""
+
+
+def capture(out: Path, under: Iterable[str], leave_out: Iterable[str] = (), choice: Choice = ALL) -> None:
     """Copy the cgroups ``under`` these paths, with their ancestors' files, and /proc, into folder ``out``.
 
     A path may be a pattern, such as ``/system.slice/docker-*.scope``; one that no hierarchy has is no error.
@@ -60,12 +97,12 @@ def capture(out: Path, under: Iterable[str], leave_out: Iterable[str] = ()) -> N
         target = out / "cgroup" / (mount.name if len(mounts) > 1 else "")
         for place in sorted(place for pattern in patterns for place in mount.glob(pattern)):
             for parent in PurePosixPath("/", place.relative_to(mount)).parents:
-                _copy_cgroup(mount, parent, target)
+                _copy_cgroup(mount, parent, target, choice)
             for cgroup in _walk(mount, place):
-                pids |= _copy_cgroup(mount, cgroup, target)
-    _copy_machine(out / "proc", skipped)
+                pids |= _copy_cgroup(mount, cgroup, target, choice)
+    _copy_machine(out / "proc", skipped, choice)
     for pid in sorted(pids):
-        _copy_process(pid, out / "proc" / str(pid))
+        _copy_process(pid, out / "proc" / str(pid), choice)
 
 
 def _walk(mount: Path, place: Path) -> Iterator[PurePosixPath]:
@@ -74,11 +111,12 @@ def _walk(mount: Path, place: Path) -> Iterator[PurePosixPath]:
         yield PurePosixPath("/", Path(folder).relative_to(mount))
 
 
-def _copy_cgroup(mount: Path, cgroup: PurePosixPath, target: Path) -> set[int]:
+def _copy_cgroup(mount: Path, cgroup: PurePosixPath, target: Path, choice: Choice) -> set[int]:
     """Copy one cgroup's own files, and give its processes."""
     source = mount / cgroup.relative_to("/")
     for file in sorted(source.iterdir()):
-        if file.name not in NOISE and file.is_file():
+        always = source == mount and file.name == "cgroup.controllers"
+        if (always or choice.of_cgroup(file.name)) and file.is_file():
             _copy(file, target / cgroup.relative_to("/") / file.name)
     with contextlib.suppress(OSError):
         return {int(line) for line in (source / "cgroup.procs").read_text().split()}
@@ -95,8 +133,8 @@ def _copy(source: Path, target: Path) -> None:
         target.write_bytes(text)
 
 
-def _copy_machine(target: Path, skipped: set[str]) -> None:
-    for name in MACHINE_FILES:
+def _copy_machine(target: Path, skipped: set[str], choice: Choice) -> None:
+    for name in choice.of_machine:
         _copy(PROC / name, target / name)
     _copy_network_namespace(KTHREADD, target / str(KTHREADD))
     version = re.sub(r"\(\S+@\S+\)", "(builder@host)", (PROC / "version").read_text())
@@ -116,13 +154,17 @@ def _belongs(line: str, skipped: set[str]) -> bool:
     return kernel and not (" - cgroup" in line and point.name in skipped)
 
 
-def _copy_process(pid: int, target: Path) -> None:
-    for name in PROCESS_FILES:
+def _copy_process(pid: int, target: Path, choice: Choice) -> None:
+    for name in choice.of_process:
         _copy(PROC / str(pid) / name, target / name)
     _copy_network_namespace(pid, target)
 
 
 def _copy_network_namespace(pid: int, target: Path) -> None:
+    _copy_namespace(pid, target)
+
+
+def _copy_namespace(pid: int, target: Path) -> None:
     with contextlib.suppress(OSError):
         namespace = (PROC / str(pid) / "ns/net").readlink()
         (target / "ns").mkdir(parents=True, exist_ok=True)
