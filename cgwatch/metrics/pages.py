@@ -59,12 +59,16 @@ class LatestPages:
             if snapshot is None:
                 return b""
             if names:
-                return self._renderer.render(snapshot, form, names).encode()
+                return self._render(snapshot, form, names)
             if self._rendered_of is not snapshot:
                 self._rendered_of, self._rendered = snapshot, {}
             if form not in self._rendered:
-                self._rendered[form] = self._renderer.render(snapshot, form).encode()
+                self._rendered[form] = self._render(snapshot, form)
             return self._rendered[form]
+
+    def _render(self, snapshot: Snapshot, form: Format, names: frozenset[str] = frozenset()) -> bytes:
+        # Family by family, so that no more than two copies of a large page exist at any time.
+        return b"".join([family.encode() for family in self._renderer.families(snapshot, form, names)])
 
     def health(self) -> Health:
         """Alive: the last tick is at most three intervals old. Ready: there is a snapshot to show."""

@@ -7,7 +7,7 @@ once in its life, and a family is written in one pass over the containers that h
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
 from cgwatch.metrics.families.base import Family, Part, Type
@@ -39,19 +39,22 @@ class Renderer:
 
     def render(self, snapshot: Snapshot, form: Format, names: frozenset[str] = frozenset()) -> str:
         """Return the page without its end marker; ``names`` are the families wanted, empty for all."""
+        return "".join(self.families(snapshot, form, names))
+
+    def families(
+        self, snapshot: Snapshot, form: Format, names: frozenset[str] = frozenset()
+    ) -> Iterator[str]:
+        """Yield the text of one family after the other: a whole page may be megabytes."""
         samples = [sample for sample in snapshot.samples if not _is_left_out(sample.container)]
         blocks = self._encode([sample.container for sample in samples])
         stamp = self._stamp(snapshot, form)
         columns = _columns(samples, blocks)
-        parts: list[str] = []
         for family in self._families:
             if names and not _is_wanted(family, form, names):
                 continue
             lines = _lines(family, columns, snapshot, stamp)
             if lines:
-                parts.append(_header(family, form))
-                parts += lines
-        return "".join(parts)
+                yield _header(family, form) + "".join(lines)
 
     def _stamp(self, snapshot: Snapshot, form: Format) -> str:
         """The time of the sample, behind each value: milliseconds in the text format, else seconds."""

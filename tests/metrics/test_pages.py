@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -40,11 +41,11 @@ class FakeRenderer(Renderer):
         self.gate = threading.Event()
         self.gate.set()
 
-    def render(self, snapshot: Snapshot, form: Format, names: frozenset[str] = ALL) -> str:
+    def families(self, snapshot: Snapshot, form: Format, names: frozenset[str] = ALL) -> Iterator[str]:
         self.rendered.append((snapshot.sequence, form, names))
         self.entered.set()
         assert self.gate.wait(WAIT_SECONDS)
-        return f"# snapshot {snapshot.sequence}\n"
+        yield f"# snapshot {snapshot.sequence}\n"
 
 
 def snapshot_of(sequence: int, monotonic_seconds: float = 0.0, paths: tuple[str, ...] = ("/",)) -> Snapshot:
