@@ -406,7 +406,7 @@ def test_the_first_scheduler_that_counted_a_device_tells_of_it() -> None:
     values[names.index("blkio.bfq.io_service_bytes_recursive")] = {(8, 0): {"Read": 1, "Write": 2}}
     values[names.index("blkio.bfq.io_serviced_recursive")] = {(8, 0): {"Read": 3, "Write": 4}}
     values[names.index("blkio.throttle.io_service_bytes")] = {(8, 0): {"Read": 99}, (8, 16): {"Read": 5}}
-    devices = io.stats_v1(*values).devices
+    devices = io.stats_v1(*values).devices or ()
     assert [(device.minor, device.read_bytes_total, device.writes_total) for device in devices] == [
         (0, 1, 4),
         (16, 5, None),

@@ -1,0 +1,132 @@
+"""Cgroups of our own, on every hierarchy that the sampler reads; they go when the bench does."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.native import Program
+from cgwatch.cgroup.hierarchy import Hierarchies, Layout
+
+_CONTROLLERS = ("memory", "cpu", "cpuacct", "blkio", "pids")
+_LEAVE_SECONDS = 20.0
+_DISK_BYTES = 64 << 20
+_NO_BOUND = 1 << 40  # bytes each second
+
+
+class Subtree:
+    """``/cgwtest-bench-<pid>`` with containers below it, as Docker's cgroupfs driver names them."""
+
+    def __init__(self, hierarchies: Hierarchies) -> None:
+        self.path = f"/cgwtest-bench-{os.getpid()}"
+        holders = [hierarchies.holder(name) for name in _CONTROLLERS]
+        places = dict.fromkeys(
+            holder.directory for holder in (*holders, hierarchies.unified) if holder is not None
+        )
+        self._tops = [Path(place + self.path) for place in places]
+        self._blkio = hierarchies.holder("blkio")
+        self.ids: list[str] = []
+
+    def make(self, count: int) -> None:
+        """Make ``count`` containers; each may use one CPU, so that its quota is accounted."""
+        for top in self._tops:
+            top.mkdir()
+        for number in range(count):
+            container_id = hashlib.sha256(f"{self.path}/{number}".encode()).hexdigest()
+            self.ids.append(container_id)
+            for top in self._tops:
+                (top / container_id).mkdir()
+                quota = top / container_id / "cpu.cfs_quota_us"
+                if quota.exists():
+                    quota.write_text("100000")
+
+    def procs_files(self, container_id: str) -> list[str]:
+        """Return the files that take a process into the container."""
+        return [str(top / container_id / "cgroup.procs") for top in self._tops]
+
+    def make_one(self, name: str) -> list[Path]:
+        """Make one more cgroup ``name`` and return its directories by hierarchy."""
+        places = [top / name for top in self._tops]
+        for place in places:
+            place.mkdir()
+        return places
+
+    def count_disk(self, device: str) -> None:
+        """Have the kernel count I/O to ``device``: since 6.9 it does after the first rule on that device."""
+        if self._blkio is None:
+            return
+        numbers = os.stat(device).st_rdev
+        rule = f"{os.major(numbers)}:{os.minor(numbers)} {_NO_BOUND}"
+        Path(self._blkio.locate(self.path), "blkio.throttle.write_bps_device").write_text(rule)
+
+    def remove(self) -> None:
+        """Remove everything, once its processes have gone."""
+        deadline = time.monotonic() + _LEAVE_SECONDS
+        for top in self._tops:
+            if not top.exists():
+                continue
+            for place in [*(entry for entry in top.iterdir() if entry.is_dir()), top]:
+                while True:
+                    try:
+                        place.rmdir()
+                        break
+                    except OSError:
+                        if time.monotonic() > deadline:
+                            raise
+                        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def subtree(hierarchies: Hierarchies, count: int) -> Iterator[Subtree]:
+    """Make the cgroups, and remove them whatever happens in between."""
+    made = Subtree(hierarchies)
+    try:
+        made.make(count)
+        yield made
+    finally:
+        asked = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            made.remove()
+        finally:
+            signal.signal(signal.SIGINT, asked)
+
+
+@contextlib.contextmanager
+def busy(program: Path, tree: Subtree, burn_microseconds: int, disk: str) -> Iterator[Program]:
+    """Put a process at work into each container; each line sent to the program is one burst of it."""
+    with Program(str(program), str(burn_microseconds), disk) as running:
+        running.tell("\t".join(tree.procs_files(container_id)) for container_id in tree.ids)
+        running.ask("")
+        yield running
+
+
+@contextlib.contextmanager
+def loop_disk(folder: Path) -> Iterator[str]:
+    """Attach a block device of our own, in ``folder``; empty where there is none to be had."""
+    image = folder / "disk"
+    with image.open("wb") as file:
+        file.truncate(_DISK_BYTES)
+    done = subprocess.run(
+        ["losetup", "--find", "--show", str(image)], capture_output=True, text=True, check=False
+    )
+    device = done.stdout.strip()
+    try:
+        yield device
+    finally:
+        if device:
+            subprocess.run(["losetup", "--detach", device], check=False)
+
+
+def obstacle(hierarchies: Hierarchies) -> str | None:
+    """Say why no cgroups can be made here; ``None``: they can."""
+    if os.geteuid() != 0:
+        return "not root: no cgroups of our own, so only those that are there are measured"
+    if hierarchies.layout is Layout.V2:
+        return "no cgroup v1 here: only the cgroups that are there are measured"
+    return None
