@@ -61,12 +61,24 @@ static void burn(void)
 	} while (elapsed < burn_microseconds);
 }
 
-static pid_t start_second(void)
+/* A child that ends with its parent, also with one that ended before it could say so. */
+static pid_t fork_bound(void)
 {
-	pid_t pid = fork();
+	pid_t parent = getpid(), pid = fork();
 
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent)
+			_exit(1);
+	}
+	return pid;
+}
+
+static pid_t start_second(void)
+{
+	pid_t pid = fork_bound();
+
+	if (pid == 0) {
 		for (;;)
 			pause();
 	}
@@ -134,10 +146,9 @@ int main(int argc, char **argv)
 	burn_microseconds = atol(argv[1]);
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	while (getline(&line, &size, stdin) > 1) {
-		pid_t pid = fork();
+		pid_t pid = fork_bound();
 
 		if (pid == 0) {
-			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			/* The rest of the list is the parent's. */
 			close(STDIN_FILENO);
 			close(STDOUT_FILENO);

@@ -21,8 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cgwatch import control
-from cgwatch.cli import cli
-from cgwatch.cli import usage_table
+from cgwatch.cli import cli, usage_table
 from cgwatch.errors import AgentUnreachableError
 from cgwatch.model import Kind, Runtime
 from cgwatch.usage import Listing, Usage
