@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import statistics
 import time
 from collections.abc import Callable, Iterable
@@ -76,7 +77,10 @@ def measure(sampler: Sampler, renderer: Renderer, burst: Burst, rounds: int) -> 
 
 def _page(renderer: Renderer, snapshot: Snapshot) -> bytes:
     """Write a page as ``metrics.pages`` does."""
-    return b"".join([family.encode() for family in renderer.families(snapshot, Format.TEXT)])
+    page = io.BytesIO()
+    for family in renderer.families(snapshot, Format.TEXT):
+        page.write(family.encode())
+    return page.getvalue()
 
 
 def _timed(function: Callable[[], object]) -> float:

@@ -8,9 +8,11 @@ writes them, are read now and then, and opened for it; so are all files past the
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import resource
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -28,6 +30,7 @@ from cgwatch.errors import (
 pread = os.pread  # looked up once: this is the hot path
 
 _READ_SIZE = 4096
+_LONGEST_RECORD = 256  # in the files of many records: a line with a pid, a line of /proc/cgroups
 _READ_SIZE_LIMIT = 1 << 25  # cgroup.procs of as many processes as Linux can have: 2^22, of 8 bytes each
 
 # Left to everything that is not a kept cgroup file: sockets of scrapes, the database, /proc reads.
@@ -123,14 +126,14 @@ class Fault(NamedTuple):
 class KernelFile:
     """One file of one cgroup. ``read`` is the hot path of the whole agent."""
 
-    __slots__ = ("_descriptors", "_fd", "_many_records", "_parse", "_raw", "_value", "file", "path")
+    # There are tens of thousands of them: what they share is not held by each.
+    __slots__ = ("_descriptors", "_directory", "_fd", "_name", "_raw", "_value", "file")
 
     def __init__(self, path: str, file: File, descriptors: Descriptors) -> None:
         """Open ``path``; raises the ``KernelFileError`` that says what the kernel answered."""
-        self.path = path
+        directory, _, name = path.rpartition("/")
+        self._directory, self._name = sys.intern(directory), sys.intern(name)
         self.file = file
-        self._parse = file.parse
-        self._many_records = file.many_records
         self._raw: bytes | None = None
         self._value: Any = None
         self._descriptors = descriptors
@@ -141,6 +144,11 @@ class KernelFile:
         if file.setting or file.stale_seconds >= descriptors.interval_seconds or not descriptors.take():
             os.close(self._fd)
             self._fd = -1
+
+    @property
+    def path(self) -> str:
+        """Where the file is."""
+        return f"{self._directory}/{self._name}"
 
     @property
     def is_kept(self) -> bool:
@@ -154,12 +162,7 @@ class KernelFile:
         cgroup (or its controller) was removed: then nothing else of it is worth reading.
         """
         try:
-            if self._fd >= 0:
-                raw = pread(self._fd, _READ_SIZE, 0)
-                if len(raw) == _READ_SIZE or self._many_records:
-                    raw = _read_rest(self._fd, raw)
-            else:
-                raw = self._read_closed()
+            raw = self._read_from(self._fd) if self._fd >= 0 else self._read_closed()
         except OSError as error:
             fault = from_os_error(self.path, error)
             # A file that was there and is missing went with its cgroup: what pread(2) calls ENODEV.
@@ -170,7 +173,7 @@ class KernelFile:
         if raw == self._raw:
             return self._value
         try:
-            value = self._parse(raw)
+            value = self.file.parse(raw)
         except FormatError as error:
             faults.append(Fault(self.file, MalformedFileError(self.path, str(error))))
             return None
@@ -178,11 +181,18 @@ class KernelFile:
         self._value = value
         return value
 
+    def _read_from(self, fd: int) -> bytes:
+        raw = pread(fd, _READ_SIZE, 0)
+        # A record that did not fit any more would have left less room than the longest record takes.
+        is_whole = (
+            len(raw) <= _READ_SIZE - _LONGEST_RECORD if self.file.many_records else len(raw) < _READ_SIZE
+        )
+        return raw if is_whole else _read_rest(fd, raw)
+
     def _read_closed(self) -> bytes:
         fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            raw = pread(fd, _READ_SIZE, 0)
-            return _read_rest(fd, raw) if len(raw) == _READ_SIZE or self._many_records else raw
+            return self._read_from(fd)
         finally:
             os.close(fd)
 
@@ -201,7 +211,7 @@ class Reader:
     (a rendered line, a rate) still holds.
     """
 
-    __slots__ = ("_build", "_moving", "_settings", "_stats", "_values", "absent")
+    __slots__ = ("_build", "_moving", "_settings", "_slots", "_stats", "_values", "absent")
 
     def __init__(
         self,
@@ -217,11 +227,9 @@ class Reader:
         """
         self._build = build
         self._values: list[Any] = [None] * len(rows)
-        self._moving: list[tuple[int, KernelFile]] = []
-        self._settings: list[tuple[int, KernelFile]] = []
         self._stats: Any = None
-        self.absent: list[Fault] = []
-        opened = set()
+        absent: list[Fault] = []
+        opened: dict[str, tuple[int, KernelFile]] = {}
         for slot, row in enumerate(rows):
             path = None if row.instead_of in opened else locate(row)
             if path is None:
@@ -229,15 +237,21 @@ class Reader:
             try:
                 file = KernelFile(path, row, descriptors)
             except KernelFileError as error:
-                self.absent.append(Fault(row, error))
+                error.__cause__ = None  # and no traceback: both hold on to every frame, for the cgroup's life
+                absent.append(Fault(row, error.with_traceback(None)))
             else:
-                (self._settings if row.setting else self._moving).append((slot, file))
-                opened.add(row.name)
+                opened[row.name] = slot, file
+        # Those that move come first, so that a read without settings ends early.
+        ordered = sorted(opened.values(), key=lambda each: each[1].file.setting)
+        self._slots = tuple(slot for slot, _ in ordered)
+        self._moving = tuple(file for _, file in ordered if not file.file.setting)
+        self._settings = tuple(file for _, file in ordered if file.file.setting)
+        self.absent = tuple(absent)
 
     @property
     def files(self) -> Iterator[KernelFile]:
         """The files that are read."""
-        return (file for _, file in self._moving + self._settings)
+        return itertools.chain(self._moving, self._settings)
 
     def read(self, faults: list[Fault], *, settings: bool = True) -> Any:  # noqa: ANN401 - what ``build`` returns
         """Read the files and return the stats object, ``None`` without any file; raises ``CgroupGoneError``.
@@ -246,7 +260,8 @@ class Reader:
         """
         changed = False
         values = self._values
-        for slot, file in self._moving + self._settings if settings else self._moving:
+        files = self._moving + self._settings if settings else self._moving
+        for slot, file in zip(self._slots, files, strict=False):
             value = file.read(faults)
             if value is not values[slot]:
                 values[slot] = value

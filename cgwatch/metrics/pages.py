@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable
 
@@ -46,6 +47,10 @@ class LatestPages:
         # In this order a reader in between sees two snapshots that differ.
         previous, self.snapshot = self.snapshot, snapshot
         self.previous = previous
+        # Megabytes that nobody may ask for again; a scrape that is rendering now drops them itself.
+        if self._lock.acquire(blocking=False):
+            self._rendered_of, self._rendered = None, {}
+            self._lock.release()
 
     def page(self, form: Format, names: frozenset[str]) -> bytes:
         """Return the whole exposition; ``names`` are the families wanted, empty for all."""
@@ -67,8 +72,11 @@ class LatestPages:
             return self._rendered[form]
 
     def _render(self, snapshot: Snapshot, form: Format, names: frozenset[str] = frozenset()) -> bytes:
-        # Family by family, so that no more than two copies of a large page exist at any time.
-        return b"".join([family.encode() for family in self._renderer.families(snapshot, form, names)])
+        # Family by family into one buffer: a page of megabytes would otherwise be in memory three times.
+        page = io.BytesIO()
+        for family in self._renderer.families(snapshot, form, names):
+            page.write(family.encode())
+        return page.getvalue()
 
     def health(self) -> Health:
         """Alive: the last tick is at most three intervals old. Ready: there is a snapshot to show."""

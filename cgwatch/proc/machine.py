@@ -44,7 +44,7 @@ class Machine(Struct, frozen=True):
     machine_id: str
     """machine-id(5), of the host where its files can be seen, else of the agent's own root."""
     system_uuid: str
-    """The firmware's, as it is printed; only root may read it."""
+    """The firmware's, as it is printed, which only root may read; else ``machine_id``, as cAdvisor has it."""
     boot_id: str
     """Another one for each boot."""
     kernel_release: str
@@ -91,6 +91,9 @@ def read_machine(
     meminfo = _attempt(lambda: read_meminfo(proc_root), failed)
     # The root of pid 1 is the host's when proc_root is; it needs the right to trace pid 1.
     roots = (f"{proc_root}/1/root", root.rstrip("/"))
+    machine_ids = [
+        f"{base}/{name}" for base in roots for name in ("etc/machine-id", "var/lib/dbus/machine-id")
+    ]
     return Machine(
         cores=stat.cores if stat else None,
         physical_cores=(cpuinfo.physical_cores or _cores_of_this_machine(sys_root)) if cpuinfo else None,
@@ -99,11 +102,16 @@ def read_machine(
         drawers=cpuinfo.drawers if cpuinfo else None,
         memory_bytes=meminfo.total_bytes if meminfo else None,
         swap_bytes=meminfo.swap_total_bytes if meminfo else None,
-        machine_id=_first_of(
-            (f"{base}/{name}" for base in roots for name in ("etc/machine-id", "var/lib/dbus/machine-id")),
+        machine_id=_first_of(machine_ids, parse_identifier),
+        system_uuid=_first_of(
+            [
+                f"{sys_root}/class/dmi/id/product_uuid",
+                f"{proc_root}/device-tree/system-id",
+                f"{proc_root}/device-tree/vm,uuid",
+                *machine_ids,
+            ],
             parse_identifier,
         ),
-        system_uuid=_first_of([f"{sys_root}/class/dmi/id/product_uuid"], parse_identifier),
         boot_id=_attempt(lambda: _read_text(f"{proc_root}/sys/kernel/random/boot_id"), failed) or "",
         kernel_release=_attempt(lambda: _read_text(f"{proc_root}/sys/kernel/osrelease"), failed) or "",
         os_name=_first_of(
@@ -166,7 +174,7 @@ def parse_cpuinfo(data: bytes) -> Cpuinfo:
 
 def parse_identifier(data: bytes) -> str:
     """Return an identifier without the white space around it; empty before systemd's first boot is over."""
-    identifier = text(data.strip())
+    identifier = text(data.strip(b"\0 \t\n"))  # the device tree ends its texts with NUL
     return "" if identifier == "uninitialized" else identifier
 
 

@@ -37,7 +37,8 @@ class Followed:
         )
         self._settings_reads = 0
         kept = {os.path.dirname(file.path) for file in self.files if file.is_kept}
-        self.proves_life = all(hierarchy.locate(path) in kept for hierarchy in places)
+        # The root cannot go (and has no file at all in some hierarchies).
+        self.proves_life = path == "/" or all(hierarchy.locate(path) in kept for hierarchy in places)
         """Whether a descriptor stays open in each of its places: then an answer is proof of life."""
 
     @property

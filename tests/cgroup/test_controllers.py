@@ -213,7 +213,7 @@ def test_a_captured_v2_container_shows_its_files(number: int) -> None:
     assert stats.limit_bytes == (math.inf if limit == "max" else int(limit))
     assert stats.events.oom_kill == plain(directory / "memory.events")["oom_kill"]
     used = reading("docker_v2", path, "cpu")
-    assert used.usage_seconds == plain(directory / "cpu.stat")["usage_usec"] / 1e6
+    assert used.usage_seconds == plain(directory / "cpu.stat")["usage_usec"] / 1_000_000
     quota, period = (directory / "cpu.max").read_text().split()
     assert used.quota_microseconds == (math.inf if quota == "max" else int(quota))
     assert used.period_microseconds == int(period)
@@ -228,7 +228,7 @@ def test_a_hybrid_node_shows_pressure_beside_v1_numbers() -> None:
     found = reading("hybrid", path, "pressure")
     assert found.memory is not None
     line = (TREES / f"hybrid/cgroup/unified{path}/memory.pressure").read_text().split()
-    assert found.memory.some.total_seconds == int(line[4].removeprefix("total=")) / 1e6
+    assert found.memory.some.total_seconds == int(line[4].removeprefix("total=")) / 1_000_000
 
 
 @given(st.lists(COUNTS, min_size=3, max_size=3), st.integers(0, 10))
@@ -238,7 +238,7 @@ def test_cpu_stat_before_bursts_were_known_leaves_them_unsaid(times: list[int], 
     values = [file.parse(raw.encode()) if file.name == "cpu.stat" else None for file in cpu.FILES_V2]
     stats = cpu.stats_v2(*values)
     assert (stats.usage_seconds, stats.user_seconds, stats.system_seconds) == tuple(
-        time / 1e6 for time in times
+        time / 1_000_000 for time in times
     )
     assert stats.periods_total == periods
     assert stats.bursts_total is None

@@ -285,7 +285,7 @@ def test_a_hierarchy_that_is_not_there_is_nothing_to_report(tmp_path: Path) -> N
     (tmp_path / "memory.current").write_text("5\n")
     located = {"memory.current": f"{tmp_path}/memory.current"}
     read = Reader((NUMBER, LIMIT), Recorder(), lambda file: located.get(file.name), Descriptors(0))
-    assert read.absent == []
+    assert read.absent == ()
     assert read.read([]) == (5, None)
 
 
