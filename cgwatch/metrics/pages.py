@@ -54,8 +54,9 @@ class LatestPages:
 
     def page(self, form: Format, names: frozenset[str]) -> bytes:
         """Return the whole exposition; ``names`` are the families wanted, empty for all."""
-        end = b"# EOF\n" if form is Format.OPENMETRICS else b""
-        return self._containers(form, names) + self._own.page(form, names) + end
+        # Our own first: a tick in between must not make the page say that it is newer than its containers.
+        own = self._own.page(form, names)
+        return self._containers(form, names) + own + (b"# EOF\n" if form is Format.OPENMETRICS else b"")
 
     def _containers(self, form: Format, names: frozenset[str]) -> bytes:
         # However many scrapes there are at once, one of them renders and the others find its page.
