@@ -19,6 +19,7 @@ from cgwatch.agent import open_sampler
 from cgwatch.cgroup.hierarchy import Hierarchies
 from cgwatch.errors import KernelFileError
 from cgwatch.metrics import families
+from cgwatch.metrics.labels import CadvisorScheme
 from cgwatch.metrics.render import Renderer
 from cgwatch.sampling.sampler import Sampler
 from cgwatch.settings import Settings
@@ -101,7 +102,8 @@ class Bench(Struct):
 
     def _rendering(self, sampler: Sampler, burst: Burst) -> None:
         renderer = Renderer(
-            families.enabled(Settings().metrics.groups.enabled()), container_labels=("com.docker.compose.*",)
+            families.enabled(Settings().metrics.groups.enabled()),
+            scheme=CadvisorScheme(("com.docker.compose.*",)),
         )
         found = rendering.measure(sampler, renderer, burst, self.plan.rounds)
         count = len(list(sampler.followed))

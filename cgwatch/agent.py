@@ -24,6 +24,7 @@ from cgwatch.discovery.docker import DockerWatcher
 from cgwatch.discovery.runtime import Availability, Described, Forgotten, Lifecycle, Message, RuntimeWatcher
 from cgwatch.errors import KernelFileError
 from cgwatch.metrics import families
+from cgwatch.metrics.labels import SCHEMES
 from cgwatch.metrics.own import OwnMetrics
 from cgwatch.metrics.pages import LatestPages
 from cgwatch.metrics.render import Renderer
@@ -177,7 +178,7 @@ def make_renderer(settings: Settings) -> Renderer:
     metrics = settings.metrics
     return Renderer(
         families.enabled(metrics.groups.enabled()),
-        container_labels=metrics.container_labels,
+        scheme=SCHEMES[metrics.scheme](metrics.container_labels),
         timestamps=metrics.timestamps,
     )
 

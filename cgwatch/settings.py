@@ -20,6 +20,7 @@ T = TypeVar("T", bound=Struct)
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["logfmt", "json"]
+LabelScheme = Literal["cadvisor", "kubelet"]
 
 
 class Roots(Struct, frozen=True, forbid_unknown_fields=True):
@@ -113,6 +114,13 @@ class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
     """What the metrics page shows."""
 
     groups: Groups = Groups()
+    scheme: Annotated[
+        LabelScheme,
+        Meta(
+            description="Labels of series: cAdvisor's (id, name, image, container_label_*) or the kubelet's"
+            " (id, name, image, pod, namespace, container)."
+        ),
+    ] = "cadvisor"
     container_labels: Annotated[
         tuple[Annotated[str, Meta(min_length=1)], ...],
         Meta(description="Labels of a container to expose as container_label_*, as globs; none by default."),

@@ -28,6 +28,7 @@ OTHER = {
     "discovery.docker.enabled": "false",
     "discovery.docker.socket": "tcp://127.0.0.1:2375",
     "discovery.docker.timeout": "250ms",
+    "metrics.scheme": "kubelet",
     "metrics.container_labels": "com.example.*,app,true,5",
     "metrics.timestamps": "True",
     "server.max_requests": "1",

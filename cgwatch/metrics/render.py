@@ -1,22 +1,18 @@
 """A snapshot as a page of the exposition formats.
 
-prometheus_client writes the same page twenty times slower, since it keeps labels as dictionaries and encodes
+prometheus_client writes the same page ten times slower, since it keeps labels as dictionaries and encodes
 them for each line; and it renames counters without ``_total``. Here the labels of a container are encoded
 once in its life, and a family is written in one pass over the containers that have its part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Hashable, Iterator, Mapping
 
 from cgwatch.metrics.families.base import Family, Part, Type
+from cgwatch.metrics.labels import CadvisorScheme, Scheme
 from cgwatch.metrics.negotiation import Format
-from cgwatch.metrics.text import escape, label_name
-from cgwatch.model import Container, Kind, Runtime, Sample, Snapshot
-
-LabelKeys = tuple[tuple[str, tuple[str, ...]], ...]
-"""Names of labels, and the keys that make each: of those that a container has, the first one is shown."""
+from cgwatch.model import Container, Kind, Sample, Snapshot
 
 
 class Renderer:
@@ -26,16 +22,15 @@ class Renderer:
         self,
         families: tuple[Family, ...],
         *,
-        container_labels: tuple[str, ...] = (),
+        scheme: Scheme | None = None,
         timestamps: bool = False,
     ) -> None:
-        """``container_labels`` are globs over the keys of container labels; nothing is shown without one."""
+        """``scheme`` chooses the labels of containers, without it cAdvisor's with no container labels."""
         self._families = families
-        self._globs = container_labels
+        self._scheme: Scheme = scheme or CadvisorScheme()
         self._timestamps = timestamps
         self._blocks: dict[int, tuple[Container, str]] = {}
-        self._keys: LabelKeys = ()
-        self._has_names = False
+        self._survey: Hashable = None
 
     def render(self, snapshot: Snapshot, form: Format, names: frozenset[str] = frozenset()) -> str:
         """Return the page without its end marker; ``names`` are the families wanted, empty for all."""
@@ -64,61 +59,23 @@ class Renderer:
         return f" {milliseconds}" if form is Format.TEXT else f" {milliseconds / 1000}"
 
     def _encode(self, containers: list[Container]) -> list[str]:
-        """Return the encoded labels of each container.
-
-        As cAdvisor has it, each series has the labels of all: an empty one is the same as none to Prometheus.
-        """
+        """Return the encoded labels of each container."""
         known = self._blocks
         if any(id(container) not in known for container in containers) or len(known) != len(containers):
-            keys, has_names = self._all_keys(containers)
-            if (keys, has_names) != (self._keys, self._has_names):
-                self._keys, self._has_names, known = keys, has_names, {}
+            survey = self._scheme.survey(containers)
+            if survey != self._survey:
+                self._survey, known = survey, {}
             self._blocks = {
-                id(container): known.get(id(container)) or (container, self._block(container))
+                id(container): known.get(id(container)) or (container, self._scheme.encode(container, survey))
                 for container in containers
             }
         return [self._blocks[id(container)][1] for container in containers]
-
-    def _all_keys(self, containers: Iterable[Container]) -> tuple[LabelKeys, bool]:
-        """Return the labels to show, and whether any container has a name."""
-        described = [container.description for container in containers if container.description]
-        keys = {key for description in described for key in description.labels} if self._globs else ()
-        shown: dict[str, list[str]] = {}
-        for key in sorted(keys):
-            if any(fnmatchcase(key, glob) for glob in self._globs):
-                shown.setdefault(f"container_label_{label_name(key)}", []).append(key)
-        return tuple((name, tuple(shown[name])) for name in sorted(shown)), any(map(_name, containers))
-
-    def _block(self, container: Container) -> str:
-        labels = [f'id="{escape(container.cgroup.path)}"']
-        description = container.description
-        if self._has_names:
-            labels.append(f'name="{escape(_name(container))}"')
-            labels.append(f'image="{escape(description.image if description else "")}"')
-        said: Mapping[str, str] = description.labels if description else {}
-        for name, keys in self._keys:
-            value = next((said[key] for key in keys if key in said), "")
-            labels.append(f'{name}="{escape(value)}"')
-        return ",".join(labels)
 
 
 def _is_left_out(container: Container) -> bool:
     """systemd makes a cgroup for each mount; nothing runs in it."""
     unit = container.owner.unit
     return container.owner.kind is Kind.UNIT and unit is not None and unit.endswith(".mount")
-
-
-def _name(container: Container) -> str:
-    """Return the container's name, or the id of one that the runtime's API has not named (yet).
-
-    containerd's containers have no names: cAdvisor shows their id, too.
-    """
-    if container.description:
-        return container.description.name
-    owner = container.owner
-    if owner.kind is Kind.CONTAINER and owner.runtime in (Runtime.CONTAINERD, Runtime.LXC):
-        return owner.container_id or ""
-    return ""
 
 
 Column = tuple[list[str], list[object]]

@@ -27,6 +27,7 @@ from cgwatch.cgroup.files import Descriptors
 from cgwatch.discovery.docker_answers import describe
 from cgwatch.errors import KernelFileError
 from cgwatch.metrics import families
+from cgwatch.metrics.labels import CadvisorScheme
 from cgwatch.metrics.negotiation import Format
 from cgwatch.metrics.render import Renderer
 from cgwatch.model import Description, Snapshot
@@ -105,7 +106,7 @@ def _without_this_machine(snapshot: Snapshot, tree: str) -> Snapshot:
 
 def render(snapshot: Snapshot, form: Format) -> str:
     """The page of every group, as ``/metrics`` has it without the agent's own metrics."""
-    renderer = Renderer(families.enabled(families.GROUPS), container_labels=SHOWN_LABELS)
+    renderer = Renderer(families.enabled(families.GROUPS), scheme=CadvisorScheme(SHOWN_LABELS))
     page = renderer.render(snapshot, form).replace(f'"cgwatch-{__version__}"', '"cgwatch-VERSION"')
     return page + ("# EOF\n" if form is Format.OPENMETRICS else "")
 

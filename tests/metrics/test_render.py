@@ -5,6 +5,7 @@ import math
 import random
 import types
 import typing
+from collections.abc import Hashable
 from typing import Any, TypeVar
 
 import pytest
@@ -19,6 +20,7 @@ from cgwatch.cgroup.io import IoDevice, IoStats
 from cgwatch.cgroup.memory import MemoryStats
 from cgwatch.discovery.recognise import recognise
 from cgwatch.metrics.families import FAMILIES, GROUPS, enabled
+from cgwatch.metrics.labels import CadvisorScheme
 from cgwatch.metrics.negotiation import Format
 from cgwatch.metrics.render import Renderer
 from cgwatch.model import Cgroup, Container, Description, Runtime, Sample, Snapshot
@@ -167,8 +169,8 @@ def test_the_labels_of_a_container_do_not_depend_on_the_order_of_anything(
     order.shuffle(samples)
     shuffled = structs.replace(snapshot, samples=tuple(samples))
 
-    assert labels_by_id(Renderer(FAMILIES, container_labels=("*",)), snapshot) == labels_by_id(
-        Renderer(FAMILIES, container_labels=("*",)), shuffled
+    assert labels_by_id(Renderer(FAMILIES, scheme=CadvisorScheme(("*",))), snapshot) == labels_by_id(
+        Renderer(FAMILIES, scheme=CadvisorScheme(("*",))), shuffled
     )
 
 
@@ -223,7 +225,7 @@ def test_the_labels_shown_are_those_that_a_glob_over_their_keys_lists(
     said = description(
         **{"com.docker.compose.service": "till", "com.docker.compose.project": "shop", "TEAM": "a"}
     )
-    found = labels_by_id(Renderer(FAMILIES, container_labels=globs), snapshot_of(container("/a", said)))
+    found = labels_by_id(Renderer(FAMILIES, scheme=CadvisorScheme(globs)), snapshot_of(container("/a", said)))
 
     assert found["/a"].keys() - {"name", "image"} == {f"container_label_{name}" for name in shown}
 
@@ -234,7 +236,7 @@ def test_of_keys_that_make_one_name_a_container_shows_the_first_that_it_has() ->
     neither = container("/c")
 
     for order in itertools.permutations((several, one, neither)):
-        found = labels_by_id(Renderer(FAMILIES, container_labels=("a*",)), snapshot_of(*order))
+        found = labels_by_id(Renderer(FAMILIES, scheme=CadvisorScheme(("a*",))), snapshot_of(*order))
         assert [found[path]["container_label_a_b"] for path in ("/a", "/b", "/c")] == ["!", ".", ""]
 
 
@@ -250,16 +252,17 @@ def test_cgroups_of_mounts_are_left_out() -> None:
 # What is kept between two pages.
 
 
-class CountingRenderer(Renderer):
+class CountingScheme(CadvisorScheme):
     encoded = 0
 
-    def _block(self, container: Container) -> str:
+    def encode(self, container: Container, survey: Hashable) -> str:
         self.encoded += 1
-        return super()._block(container)
+        return super().encode(container, survey)
 
 
 def test_the_labels_of_a_container_are_encoded_once_in_its_life() -> None:
-    renderer = CountingRenderer(FAMILIES)
+    scheme = CountingScheme()
+    renderer = Renderer(FAMILIES, scheme=scheme)
     containers = [container(f"/{number}") for number in range(5)]
 
     for form in (*Format, *Format):
@@ -267,11 +270,11 @@ def test_the_labels_of_a_container_are_encoded_once_in_its_life() -> None:
         renderer.render(snapshot_of(*containers), form, frozenset({"container_last_seen"}))
     renderer.render(snapshot_of(*containers, container("/new")), Format.TEXT)
 
-    assert renderer.encoded == 6
+    assert scheme.encoded == 6
 
 
 def test_a_container_that_gets_another_name_shows_it_on_the_next_page() -> None:
-    renderer = Renderer(FAMILIES, container_labels=("*",))
+    renderer = Renderer(FAMILIES, scheme=CadvisorScheme(("*",)))
     seen = [
         labels_by_id(renderer, snapshot_of(container("/"), each))["/a"]
         for each in (
@@ -293,7 +296,7 @@ def test_a_container_that_gets_another_name_shows_it_on_the_next_page() -> None:
 
 
 def test_a_container_that_went_leaves_nothing_behind() -> None:
-    renderer = Renderer(FAMILIES, container_labels=("*",))
+    renderer = Renderer(FAMILIES, scheme=CadvisorScheme(("*",)))
     stays = container("/")
     for number in range(20):
         came = container(f"/{number}", description(f"name{number}", **{f"label{number}": "x"}))
