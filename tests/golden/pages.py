@@ -9,6 +9,8 @@ What a page says must follow from the tree alone. The rest is pinned here, each 
   has kthreadd, in the namespace of the container ``host``, which is the host's own.
 - The machine's id and its operating system's name are read below the root of pid 1, which is not captured.
 - System UUID, and cores where /proc/cpuinfo does not tell, come from /sys of whatever machine runs this.
+- A pod's containers share a network, which the one that was made first shows. A copy does not keep the order,
+  so here it is the first one by path.
 - The version of cgwatch stands on the page as VERSION, so that a release does not change it.
 """
 
@@ -30,13 +32,22 @@ from cgwatch.metrics import families
 from cgwatch.metrics.labels import CadvisorScheme
 from cgwatch.metrics.negotiation import Format
 from cgwatch.metrics.render import Renderer
-from cgwatch.model import Description, Snapshot
+from cgwatch.model import Description, Kind, Sample, Snapshot
 from cgwatch.proc.machine import read_cpuinfo
 from cgwatch.sampling.sampler import Sampler
 
 GOLDEN = Path(__file__).parent
 TREES_FOLDER = GOLDEN.parent / "trees"
 TREES = ("docker_v1", "docker_v2", "hybrid", "systemd_v2")
+ALL_TREES = (
+    *TREES,
+    "kubernetes_containerd_v2_cgroupfs",
+    "kubernetes_containerd_v2_systemd",
+    "kubernetes_crio_v2_cgroupfs",
+    "kubernetes_crio_v2_systemd",
+    "nested_docker_v1",
+    "nested_docker_v2",
+)
 SUFFIXES = {Format.TEXT: "txt", Format.OPENMETRICS: "om"}
 SHOWN_LABELS = ("com.docker.compose.service",)
 
@@ -48,8 +59,9 @@ CORES_OF_SYS = 1
 
 
 def descriptions(tree: str) -> dict[str, Description]:
-    """What Docker said of the containers of a tree, by id."""
-    answers = json.loads((TREES_FOLDER / tree / "docker.json").read_text())
+    """What Docker said of a tree's containers, by id; Kubernetes' runtimes are not asked for names yet."""
+    said = TREES_FOLDER / tree / "docker.json"
+    answers = json.loads(said.read_text()) if said.exists() else []
     return {said.container_id: said for said in map(describe, answers)}
 
 
@@ -82,10 +94,11 @@ def take(tree: str) -> Snapshot:
 
 def _pin(copy: Path, said: dict[str, Description]) -> None:
     proc = copy / "proc"
-    host = next(described for described in said.values() if described.network_mode == "host")
-    (proc / "2/ns").mkdir(parents=True)
-    (proc / "2/comm").write_text("kthreadd\n")
-    (proc / "2/ns/net").symlink_to((proc / str(host.pid) / "ns/net").readlink())
+    if not (proc / "2").exists():
+        host = next(described for described in said.values() if described.network_mode == "host")
+        (proc / "2/ns").mkdir(parents=True)
+        (proc / "2/comm").write_text("kthreadd\n")
+        (proc / "2/ns/net").symlink_to((proc / str(host.pid) / "ns/net").readlink())
     etc = proc / "1/root/etc"
     etc.mkdir(parents=True)
     (etc / "machine-id").write_text(f"{MACHINE_ID}\n")
@@ -101,7 +114,21 @@ def _without_this_machine(snapshot: Snapshot, tree: str) -> Snapshot:
         structs.replace(sample, container=structs.replace(sample.container, created_seconds=MADE_SECONDS))
         for sample in snapshot.samples
     )
-    return structs.replace(snapshot, machine=machine, samples=samples)
+    return structs.replace(snapshot, machine=machine, samples=_with_networks_in_order(samples))
+
+
+def _with_networks_in_order(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+    pods: dict[str, list[int]] = {}
+    for place, sample in enumerate(samples):
+        owner = sample.container.owner
+        if owner.kind is Kind.CONTAINER and owner.pod_uid:
+            pods.setdefault(owner.pod_uid, []).append(place)
+    ordered = list(samples)
+    for places in pods.values():
+        (network,) = {samples[place].network for place in places} - {None} or {None}
+        for place in places:
+            ordered[place] = structs.replace(samples[place], network=network if place == places[0] else None)
+    return tuple(ordered)
 
 
 def render(snapshot: Snapshot, form: Format) -> str:
@@ -118,7 +145,7 @@ def golden(tree: str, form: Format) -> Path:
 
 def write_all() -> None:
     """Make every page anew; ``git diff`` then shows what a change does to the metrics."""
-    for tree in TREES:
+    for tree in ALL_TREES:
         snapshot = take(tree)
         for form in Format:
             golden(tree, form).write_text(render(snapshot, form))
