@@ -68,7 +68,10 @@ def descriptor_budget() -> int:
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError):
+            hard = soft  # fs.nr_open was lowered below the hard limit since it was set
     if hard == resource.RLIM_INFINITY:
         hard = 1 << 20
     # A tight limit is shared half and half rather than leaving nothing for the scrapes.

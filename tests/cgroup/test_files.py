@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cgwatch.cgroup import core, files
-from cgwatch.cgroup.files import Descriptors, Fault, File, KernelFile, Reader
+from cgwatch.cgroup.files import Descriptors, Fault, File, KernelFile, Reader, descriptor_budget
 from cgwatch.cgroup.formats import integer, integers
 from cgwatch.errors import (
     AccessDeniedError,
@@ -431,3 +431,14 @@ def test_a_soft_limit_of_1024_survives_200_cgroups(tmp_path: Path, hard: int) ->
     """
     usage = 300 + 200 * 4096
     assert limited(1024, hard, script) == ["201", str(usage), "0", "True", "True", "True", "0"]
+
+
+def test_a_hard_limit_that_the_kernel_does_not_grant_leaves_the_soft_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_which: int, _limits: tuple[int, int]) -> None:
+        raise ValueError("not allowed to raise maximum limit")
+
+    monkeypatch.setattr("resource.getrlimit", lambda _which: (1024, 1 << 30))
+    monkeypatch.setattr("resource.setrlimit", refuse)
+    assert 0 < descriptor_budget() < 1024
