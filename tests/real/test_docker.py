@@ -31,9 +31,8 @@ ANON_SLACK_BYTES = 4 * MEBIBYTE
 CPU_TOLERANCE_CORES = 0.03
 """Quotas are refilled each 100 ms, so of a second up to a tenth (0.01 cores) falls into the next; as much
 again for the two samples that docker stats takes by itself, and for the clock of a busy machine."""
-PERIODS_TOLERANCE = 3
-"""One period that has just begun at either end, and one because a file is read up to a tick's length after
-the time that its page gives."""
+PERIODS_TOLERANCE = 2
+"""One period that has just begun at either end."""
 BINARY_DIGITS = 5e-4
 """docker stats shows memory with four digits."""
 DECIMAL_DIGITS = 5e-3
