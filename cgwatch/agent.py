@@ -30,6 +30,7 @@ from cgwatch.metrics.pages import LatestPages
 from cgwatch.metrics.render import Renderer
 from cgwatch.metrics.server import Server
 from cgwatch.model import Description, Kind, Snapshot
+from cgwatch.sampling.plan import Plan
 from cgwatch.sampling.sampler import Sampler
 from cgwatch.sampling.schedule import Schedule
 from cgwatch.settings import Settings
@@ -165,12 +166,27 @@ def open_sampler(
         hierarchy.find(settings.roots.proc, settings.roots.cgroup),
         proc_root=settings.roots.proc,
         descriptors=descriptors,
-        interval_seconds=interval_seconds,
+        plan=sampling_plan(settings),
         clock=time.time,
         monotonic=time.monotonic,
         failed=failed,
     )
     return sampler, descriptors
+
+
+def sampling_plan(settings: Settings) -> Plan:
+    """Return what has to be read for the metrics that the settings want, and how often."""
+    sampling = settings.sampling
+    shown = families.enabled(settings.metrics.groups.enabled())
+    parts = frozenset(part for family in shown for part in (str(family.part), *family.reads))
+    return Plan(
+        interval_seconds=sampling.interval_seconds,
+        settings_seconds=sampling.settings_seconds,
+        machine_seconds=sampling.machine_seconds,
+        processes_seconds=sampling.processes_seconds,
+        sockets_seconds=sampling.sockets_seconds,
+        parts=parts,
+    )
 
 
 def make_renderer(settings: Settings) -> Renderer:

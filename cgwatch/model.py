@@ -120,6 +120,13 @@ class Container(Struct, frozen=True):
     """Bound late: a container is sampled from its first tick, its name comes when the runtime gives it."""
 
 
+class Detail(Struct, frozen=True):
+    """What /proc tells of a container's processes and sockets, where somebody wants it (``sampling.plan``).
+
+    It is read at intervals of its own, so the same object may be in several snapshots.
+    """
+
+
 class Sample(Struct, frozen=True):
     """One container at one moment. A controller that the kernel does not account here is ``None``."""
 
@@ -128,6 +135,7 @@ class Sample(Struct, frozen=True):
     """Processes in this cgroup and all below it."""
     network: tuple[InterfaceCounters, ...] | None = None
     """``None``: it has no network namespace of its own, or shares one that another container shows."""
+    detail: Detail | None = None
     memory: MemoryStats | None = None
     cpu: CpuStats | None = None
     io: IoStats | None = None

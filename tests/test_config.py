@@ -24,6 +24,10 @@ OTHER = {
     "roots.cgroup": "/host/sys/fs/cgroup",
     "roots.proc": "123",
     "sampling.interval": "1m30s",
+    "sampling.settings_interval": "1m",
+    "sampling.machine_interval": "10m",
+    "sampling.processes_interval": "5s",
+    "sampling.sockets_interval": "1h",
     "sampling.descriptors": "4096",
     "discovery.docker.enabled": "false",
     "discovery.docker.socket": "tcp://127.0.0.1:2375",
@@ -35,7 +39,7 @@ OTHER = {
     "server.compression": "0",
     "log.level": "debug",
     "log.format": "json",
-} | {path: "false" for path in KEYS if path.startswith("metrics.groups.")}
+} | {path: str(not KEYS[path].default) for path in KEYS if path.startswith("metrics.groups.")}
 
 
 def from_text(tmp_path: Path, text: str, environ: dict[str, str] | None = None) -> Settings:

@@ -6,10 +6,10 @@ A new controller is one module beside this one and one row here.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from cgwatch.cgroup import core, cpu, io, memory, pids, pressure
 from cgwatch.cgroup.files import ANY, Descriptors, File, KernelFile, Reader
@@ -32,6 +32,8 @@ class Controller(Struct, frozen=True):
     stats_v1: Callable[..., Any]
     mark: str = ""
     """v2: the file that every kernel has wherever the controller is enabled, and nowhere else."""
+    optional: bool = False
+    """Read only if somebody wants it."""
 
 
 CONTROLLERS = (
@@ -62,6 +64,22 @@ CONTROLLERS = (
 )
 
 _FOLLOWED = frozenset().union(*(controller.v1_names for controller in CONTROLLERS))
+
+
+def wanted(parts: Collection[str]) -> tuple[Controller, ...]:
+    """Return the table, without the files of the optional controllers that are not among ``parts``."""
+    return tuple(
+        controller
+        if not controller.optional or controller.name in parts
+        else structs.replace(
+            controller, files_v2=(), stats_v2=_nothing, files_v1=(), stats_v1=_nothing, mark=""
+        )
+        for controller in CONTROLLERS
+    )
+
+
+def _nothing() -> None:
+    return None
 
 
 def uses_v1(controller: Controller, hierarchies: Hierarchies) -> bool:

@@ -87,7 +87,10 @@ def _columns(samples: list[Sample], blocks: list[str]) -> dict[Part, Column]:
     for part in Part:
         if part in (Part.SAMPLE, Part.SNAPSHOT):
             continue
-        values = [getattr(sample, part) for sample in samples]
+        name, _, inner = part.partition(".")
+        values = [getattr(sample, name, None) for sample in samples]
+        if inner:
+            values = [getattr(value, inner, None) for value in values]
         columns[part] = (
             [block for block, value in zip(blocks, values, strict=True) if value is not None],
             [value for value in values if value is not None],

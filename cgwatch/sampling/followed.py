@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import structs
 
-from cgwatch.cgroup.controllers import CONTROLLERS, open_reader
+from cgwatch.cgroup.controllers import Controller, open_reader
 from cgwatch.cgroup.files import Descriptors, Fault, KernelFile, Reader
 from cgwatch.cgroup.hierarchy import Hierarchies, Hierarchy
 from cgwatch.discovery.recognise import recognise
@@ -16,16 +16,29 @@ from cgwatch.model import Cgroup, Container, Description
 from cgwatch.sampling.tolerance import Circumstances, KernelVersion, reason
 
 _SETTINGS_READS = 2
-_MARKS = frozenset(controller.mark for controller in CONTROLLERS)
 
 
 class Followed:
     """One cgroup of one identity. Another inode in any hierarchy is another ``Followed``."""
 
-    __slots__ = ("_readers", "_settings_reads", "container", "home", "path", "places", "proves_life")
+    __slots__ = (
+        "_controllers",
+        "_readers",
+        "_settings_reads",
+        "container",
+        "home",
+        "path",
+        "places",
+        "proves_life",
+    )
 
     def __init__(
-        self, hierarchies: Hierarchies, path: str, places: Mapping[Hierarchy, int], descriptors: Descriptors
+        self,
+        hierarchies: Hierarchies,
+        path: str,
+        places: Mapping[Hierarchy, int],
+        controllers: tuple[Controller, ...],
+        descriptors: Descriptors,
     ) -> None:
         self.path = path
         self.places = places
@@ -33,8 +46,9 @@ class Followed:
         """The hierarchy that tells of its processes."""
         self.container = Container(Cgroup(path, inode), recognise(path), _created(self.home.locate(path)))
         self._readers: tuple[Reader, ...] = tuple(
-            open_reader(controller, hierarchies, path, places, descriptors) for controller in CONTROLLERS
+            open_reader(controller, hierarchies, path, places, descriptors) for controller in controllers
         )
+        self._controllers = controllers
         self._settings_reads = 0
         kept = {os.path.dirname(file.path) for file in self.files if file.is_kept}
         # The root cannot go (and has no file at all in some hierarchies).
@@ -70,7 +84,7 @@ class Followed:
 
     def absences(self, kernel: KernelVersion) -> Iterator[tuple[Fault, str | None]]:
         """Every file that could not be opened, and why it may be missing; ``None``: it is a failure."""
-        for controller, reader in zip(CONTROLLERS, self._readers, strict=True):
+        for controller, reader in zip(self._controllers, self._readers, strict=True):
             enabled = controller.mark not in {fault.file.name for fault in reader.absent}
             for fault in reader.absent:
                 yield fault, self.why(fault, kernel, controller_enabled=enabled)
@@ -82,7 +96,8 @@ class Followed:
 
     def has_new_controllers(self) -> bool:
         """Whether a controller was enabled for it since its files were opened."""
-        missing = (fault for reader in self._readers for fault in reader.absent if fault.file.name in _MARKS)
+        marks = {controller.mark for controller in self._controllers}
+        missing = (fault for reader in self._readers for fault in reader.absent if fault.file.name in marks)
         return any(os.path.exists(fault.error.path) for fault in missing)
 
     def is_still_there(self) -> bool:

@@ -7,22 +7,18 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from cgwatch.cgroup.controllers import CONTROLLERS, open_tree
+from cgwatch.cgroup.controllers import CONTROLLERS, open_tree, wanted
 from cgwatch.cgroup.core import CoreStats
 from cgwatch.cgroup.files import Descriptors, Fault
 from cgwatch.cgroup.hierarchy import Hierarchies
 from cgwatch.errors import CgroupGoneError, KernelFileError
 from cgwatch.model import Description, Kind, Sample, Snapshot
-from cgwatch.proc.diskstats import DeviceNames
-from cgwatch.proc.machine import Machine, read_machine
-from cgwatch.proc.meminfo import Meminfo, read_meminfo
 from cgwatch.proc.namespaces import is_foreign
 from cgwatch.sampling.followed import Followed
 from cgwatch.sampling.network import INIT, NetworkReader
+from cgwatch.sampling.node import NodeReader
+from cgwatch.sampling.plan import Plan
 from cgwatch.sampling.tolerance import KernelVersion
-
-_MACHINE_INTERVAL_SECONDS = 300.0  # CPUs and memory of a node change by hotplug only
-_SETTINGS_INTERVAL_SECONDS = 30.0  # limits change by hand, or by cgwatch, which knows
 
 Clock = Callable[[], float]
 Values = list[Any]
@@ -38,7 +34,7 @@ class Sampler:
         *,
         proc_root: str,
         descriptors: Descriptors,
-        interval_seconds: float,
+        plan: Plan,
         clock: Clock,
         monotonic: Clock,
         sys_root: str = "/sys",
@@ -46,7 +42,7 @@ class Sampler:
     ) -> None:
         """``failed`` is called for each file that could not be read or understood without a good reason.
 
-        ``interval_seconds`` is how often ``sample`` is going to be called.
+        ``plan`` says how often ``sample`` is going to be called, and what it has to read.
         """
         self._hierarchies = hierarchies
         self._proc_root = proc_root
@@ -54,20 +50,20 @@ class Sampler:
         self._clock = clock
         self._monotonic = monotonic
         self._failed = failed
-        self._settings_ticks = max(1, round(_SETTINGS_INTERVAL_SECONDS / interval_seconds))
+        self._settings_ticks = plan.ticks(plan.settings_seconds)
+        self._controllers = wanted(plan.parts)
         self._tree = open_tree(hierarchies, proc_root, descriptors)
         self._network = NetworkReader(proc_root)
         self._knows_pids = not is_foreign(proc_root)
-        self._devices = DeviceNames(proc_root)
         self._followed: dict[str, Followed] = {}
         self._follows_all = True  # False: one of the tree went before it could be read
         self._turn = 0  # of the settings; ticks that are missed must not leave any out
         self._descriptions: Mapping[str, Description] = {}
         self._is_described = True
-        self._sys_root = sys_root
-        self._machine = read_machine(proc_root, sys_root=sys_root, failed=failed)
-        self._machine_seconds = monotonic()
-        self._kernel = kernel_version(self._machine.kernel_release or os.uname().release)
+        self._node = NodeReader(
+            proc_root=proc_root, sys_root=sys_root, plan=plan, monotonic=monotonic, failed=failed
+        )
+        self._kernel = kernel_version(self._node.machine.kernel_release or os.uname().release)
 
     @property
     def kernel(self) -> KernelVersion:
@@ -87,7 +83,7 @@ class Sampler:
     def sample(self, sequence: int) -> Snapshot:
         """Read everything once. A file that cannot be read costs its own numbers and nothing else."""
         time_seconds, start_seconds = self._clock(), self._monotonic()
-        self._devices.begin_tick()
+        self._node.begin_tick()
         if not self._is_described:  # once a tick, however many containers a runtime tells of in between
             for followed in self._followed.values():
                 self._bind(followed)
@@ -107,9 +103,9 @@ class Sampler:
             duration_seconds=self._monotonic() - start_seconds,
             samples=samples,
             layout=self._hierarchies.layout,
-            machine=self._read_machine(start_seconds),
-            memory=self._read_memory(),
-            devices=self._device_paths(samples),
+            machine=self._node.machine,
+            memory=self._node.memory(),
+            devices=self._node.device_paths(samples),
         )
 
     def close(self) -> None:
@@ -153,7 +149,7 @@ class Sampler:
                 self._forget(path)
                 taken.pop(path, None)
         for path in places.keys() - self._followed.keys():
-            followed = Followed(self._hierarchies, path, places[path], self._descriptors)
+            followed = Followed(self._hierarchies, path, places[path], self._controllers, self._descriptors)
             values = self._read_new(followed)
             if values is None:
                 followed.close()
@@ -197,36 +193,9 @@ class Sampler:
         pids = {"/": INIT} | pids if "/" in containers else pids
         network = self._network.read(((containers[path], pid) for path, pid in pids.items()), faults)
         return tuple(
-            Sample(container, counts.get(path), network.get(container.cgroup), *taken[path])
+            Sample(container, counts.get(path), network.get(container.cgroup), None, *taken[path])
             for path, container in containers.items()
         )
-
-    def _read_machine(self, now_seconds: float) -> Machine:
-        if now_seconds - self._machine_seconds >= _MACHINE_INTERVAL_SECONDS:
-            self._machine = read_machine(self._proc_root, sys_root=self._sys_root, failed=self._failed)
-            self._machine_seconds = now_seconds
-        return self._machine
-
-    def _read_memory(self) -> Meminfo | None:
-        try:
-            return read_meminfo(self._proc_root)
-        except KernelFileError as fault:
-            self._failed(fault)
-            return None
-
-    def _device_paths(self, samples: Iterable[Sample]) -> dict[tuple[int, int], str]:
-        paths: dict[tuple[int, int], str] = {}
-        ios = (sample.io for sample in samples if sample.io)
-        devices = {(device.major, device.minor) for io in ios for device in io.devices or ()}
-        for device in devices:
-            try:
-                path = self._devices.path(*device)
-            except KernelFileError as fault:
-                self._failed(fault)
-                continue
-            if path is not None:
-                paths[device] = path
-        return paths
 
 
 _CORE = [controller.name for controller in CONTROLLERS].index("core")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cgwatch.cgroup import hierarchy
 from cgwatch.cgroup.files import Descriptors
+from cgwatch.sampling.plan import Plan
 from cgwatch.sampling.sampler import Sampler
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Node:
                 hierarchy.find(str(self.proc), str(self.cgroup)),
                 proc_root=str(self.proc),
                 descriptors=self.descriptors,
-                interval_seconds=self._interval_seconds,
+                plan=Plan(interval_seconds=self._interval_seconds),
                 clock=lambda: self.now_seconds,
                 monotonic=lambda: self.now_seconds,
                 failed=self.failures.append,

@@ -34,6 +34,7 @@ from cgwatch.metrics.negotiation import Format
 from cgwatch.metrics.render import Renderer
 from cgwatch.model import Description, Kind, Sample, Snapshot
 from cgwatch.proc.machine import read_cpuinfo
+from cgwatch.sampling.plan import Plan
 from cgwatch.sampling.sampler import Sampler
 
 GOLDEN = Path(__file__).parent
@@ -77,7 +78,7 @@ def take(tree: str) -> Snapshot:
             hierarchy.find(str(copy / "proc"), str(copy / "cgroup")),
             proc_root=str(copy / "proc"),
             descriptors=Descriptors(0),
-            interval_seconds=5,
+            plan=Plan(),
             clock=lambda: CLOCK_SECONDS,
             monotonic=lambda: 0,
             failed=failures.append,

@@ -15,6 +15,7 @@ import pytest
 
 from cgwatch.cgroup import hierarchy
 from cgwatch.cgroup.files import Descriptors
+from cgwatch.sampling.plan import Plan
 from cgwatch.sampling.sampler import Sampler
 from tests.real.needs import require
 
@@ -42,7 +43,7 @@ class Machine:
             hierarchy.find("/proc", None),
             proc_root="/proc",
             descriptors=self.descriptors,
-            interval_seconds=5,
+            plan=Plan(),
             clock=time.time,
             monotonic=time.monotonic,
             failed=self._failures.append,
@@ -167,13 +168,14 @@ SAMPLE = """
     import json, sys, time
     from cgwatch.cgroup import hierarchy
     from cgwatch.cgroup.files import Descriptors
+    from cgwatch.sampling.plan import Plan
     from cgwatch.sampling.sampler import Sampler
 
     proc_root, cgroup_root = sys.argv[1:]
     failures = []
     sampler = Sampler(
         hierarchy.find(proc_root, cgroup_root), proc_root=proc_root, descriptors=Descriptors(10_000),
-        interval_seconds=5, clock=time.time, monotonic=time.monotonic, failed=failures.append,
+        plan=Plan(), clock=time.time, monotonic=time.monotonic, failed=failures.append,
     )
     for sequence in range(2):
         snapshot = sampler.sample(sequence)

@@ -17,6 +17,7 @@ from cgwatch.cgroup.hierarchy import Layout
 from cgwatch.errors import MalformedFileError, ReadFailedError
 from cgwatch.model import Description, Kind, Runtime
 from cgwatch.sampling.followed import Followed
+from cgwatch.sampling.plan import Plan
 from cgwatch.sampling.sampler import Sampler, kernel_version
 from tests.cgroup.fake_trees import TREES, Node, copy_captured
 
@@ -128,7 +129,7 @@ def test_a_captured_node_is_sampled_without_a_failure(tmp_path: Path, tree: str,
         hierarchy.find(proc, cgroup),
         proc_root=proc,
         descriptors=descriptors,
-        interval_seconds=5,
+        plan=Plan(),
         clock=lambda: 1.0,
         monotonic=lambda: 1.0,
         failed=failures.append,

@@ -15,6 +15,7 @@ from cgwatch.cgroup import hierarchy
 from cgwatch.cgroup.files import Descriptors
 from cgwatch.cgroup.hierarchy import Layout
 from cgwatch.model import Kind, Owner, Runtime
+from cgwatch.sampling.plan import Plan
 from cgwatch.sampling.sampler import Sampler
 from tests.cgroup.fake_trees import TREES
 
@@ -215,7 +216,7 @@ def take(tree: str) -> Snapshot:
         hierarchy.find(proc, str(TREES / tree / "cgroup")),
         proc_root=proc,
         descriptors=Descriptors(0),
-        interval_seconds=5,
+        plan=Plan(),
         clock=lambda: 0,
         monotonic=lambda: 0,
         failed=failures.append,

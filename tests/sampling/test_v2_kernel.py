@@ -14,6 +14,7 @@ import pytest
 from cgwatch.cgroup import hierarchy
 from cgwatch.cgroup.files import Descriptors
 from cgwatch.cgroup.hierarchy import Layout
+from cgwatch.sampling.plan import Plan
 from cgwatch.sampling.sampler import Sampler
 from tests.real.needs import require
 from tests.real.uml import run_in_uml, uml_available
@@ -41,7 +42,7 @@ class Machine:
             hierarchy.find("/proc", None),
             proc_root="/proc",
             descriptors=Descriptors(budget),
-            interval_seconds=10,  # settings are read at every third tick
+            plan=Plan(interval_seconds=10),  # settings are read at every third tick
             clock=time.time,
             monotonic=time.monotonic,
             failed=self.failures.append,

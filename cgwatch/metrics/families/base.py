@@ -32,7 +32,18 @@ class Part(StrEnum):
     IO = "io"
     PIDS = "pids"
     PRESSURE = "pressure"
+    CORE = "core"
+    CPUSET = "cpuset"
+    HUGETLB = "hugetlb"
+    NUMA = "numa"
     NETWORK = "network"
+    TASKS = "detail.tasks"
+    SCHED = "detail.sched"
+    OPEN_FILES = "detail.open_files"
+    LIMITS = "detail.limits"
+    TCP = "detail.tcp"
+    UDP = "detail.udp"
+    TCP_COUNTERS = "detail.tcp_counters"
     SNAPSHOT = "snapshot"
 
 
@@ -53,6 +64,8 @@ class Family(Struct, frozen=True):
     """Several series for each container, or series that need the rest of the snapshot."""
     labels: tuple[str, ...] = ()
     """Labels beyond the container's own."""
+    reads: tuple[str, ...] = ()
+    """What has to be read for it besides its part, by the names of ``sampling.plan``."""
     absent: str = ""
     """When there is no series, though the cgroup has the part (its controller is enabled)."""
 
