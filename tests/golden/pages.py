@@ -49,6 +49,8 @@ ALL_TREES = (
     "nested_docker_v1",
     "nested_docker_v2",
 )
+EVERYTHING = frozenset(part for family in families.FAMILIES for part in (str(family.part), *family.reads))
+"""What the groups that are off by default need to be read."""
 SUFFIXES = {Format.TEXT: "txt", Format.OPENMETRICS: "om"}
 SHOWN_LABELS = ("com.docker.compose.service",)
 
@@ -78,7 +80,7 @@ def take(tree: str) -> Snapshot:
             hierarchy.find(str(copy / "proc"), str(copy / "cgroup")),
             proc_root=str(copy / "proc"),
             descriptors=Descriptors(0),
-            plan=Plan(),
+            plan=Plan(parts=EVERYTHING),
             clock=lambda: CLOCK_SECONDS,
             monotonic=lambda: 0,
             failed=failures.append,
