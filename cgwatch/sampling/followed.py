@@ -101,13 +101,20 @@ class Followed:
         return any(os.path.exists(fault.error.path) for fault in missing)
 
     def is_still_there(self) -> bool:
-        """Whether its directories are: a cgroup may go while its files are being opened."""
-        return all(os.path.isdir(hierarchy.locate(self.path)) for hierarchy in self.places)
+        """Whether its directories are, and no others: it may go, and one of its path come, while it is opened."""
+        return all(_inode(hierarchy.locate(self.path)) == inode for hierarchy, inode in self.places.items())
 
     def close(self) -> None:
         """Close its files."""
         for reader in self._readers:
             reader.close()
+
+
+def _inode(directory: str) -> int | None:
+    try:
+        return os.stat(directory).st_ino
+    except OSError:
+        return None
 
 
 def _created(directory: str) -> float | None:

@@ -25,7 +25,7 @@ from cgwatch.proc.meminfo import Meminfo
 from cgwatch.settings import Groups
 from tests.golden.pages import TREES, TREES_FOLDER, golden
 from tests.golden.reading import series_of, walk
-from tests.metrics.conformance import CONTAINER_ROWS, LEFT_OUT, NODE_ROWS, Captured, Row
+from tests.metrics.conformance import CONTAINER_ROWS, LEFT_OUT, NODE_ROWS, Captured, NodeRow, Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +49,7 @@ MACHINE = Machine(
     boot_time_seconds=77,
     user_hz=100,
 )
+ROWS: tuple[Row | NodeRow, ...] = (*CONTAINER_ROWS, *NODE_ROWS)
 OF_EACH_CONTAINER = {"id", "name", "image", "container_label_com_docker_compose_service"}
 
 
@@ -78,12 +79,12 @@ def test_the_catalogue_has_the_families_of_cadvisor_and_no_other() -> None:
     names = [family.name for family in FAMILIES]
 
     assert len(names) == len(set(names))
-    assert set(names) == {row.name for row in (*CONTAINER_ROWS, *NODE_ROWS)}
+    assert set(names) == {row.name for row in ROWS}
     assert set(names).isdisjoint(LEFT_OUT)
 
 
 def test_each_family_has_the_type_and_the_labels_of_cadvisor() -> None:
-    expected = {row.name: (row.type, row.labels) for row in (*CONTAINER_ROWS, *NODE_ROWS)}
+    expected = {row.name: (row.type, row.labels) for row in ROWS}
 
     assert {family.name: (str(family.type), family.labels) for family in FAMILIES} == expected
 

@@ -42,7 +42,6 @@ def write_meta(out: Path, known: Mapping[str, Known], made_by: str) -> None:
             "kernel": os.uname().release,
             "machine": machine,
             "made_by": made_by,
-            "left_out": "memory.swap.* and memory.zswap.*, and what no sampler reads",
             "cgroups": {
                 path: {"name": one.name, "files": one.files, "at_least": one.at_least}
                 for path, one in sorted(known.items())

@@ -65,16 +65,19 @@ def start_three(docker: Docker, disk: Path) -> list[str]:
 
 
 def record(docker: Docker, disk: Path, out: Path, under: Iterable[str], leave_out: Iterable[str]) -> None:
-    """Start the three, copy the tree into ``out`` and put ``docker inspect`` beside it as docker.json."""
+    """Start the three, copy the tree into ``out`` and put ``docker inspect`` beside it as docker.json.
+
+    Without ``under``, what is copied is the three alone: other daemons may have containers in /docker.
+    """
     identities = start_three(docker, disk)
-    capture(out, under, leave_out)
+    capture(out, tuple(under) or [f"/docker/{identity}" for identity in identities], leave_out)
     (out / "docker.json").write_text(docker.docker("inspect", *identities) + "\n")
     docker.docker("rm", "--force", *identities)
 
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write into.")
-@click.option("--under", multiple=True, default=["/docker"], metavar="CGROUP", help="What to copy.")
+@click.option("--under", multiple=True, metavar="CGROUP", help="What to copy, instead of the three.")
 @click.option("--leave-out", multiple=True, metavar="NAME", help="A hierarchy's folder, such as unified.")
 @click.option("--disk", type=click.Path(path_type=Path), help="Folder on a block device, for the writes.")
 @click.option("--socket", type=click.Path(path_type=Path), help="A running daemon's, instead of our own.")

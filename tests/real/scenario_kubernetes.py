@@ -14,7 +14,7 @@ import click
 from msgspec import Struct
 
 from tests.real import busy, cri_says
-from tests.real.capture import SMALL, capture
+from tests.real.capture import capture
 from tests.real.dockerd import RealKernelError
 from tests.real.known import Known, write_json, write_meta
 from tests.real.leftovers import thread_states, wait_until
@@ -298,7 +298,7 @@ def main(out: Path, runtime: str, driver: str) -> None:
         for pod in PODS:
             recorder.start(pod)
         with recorder.monitor() as monitors:
-            capture(out, [level_cgroup("", systemd=systemd), *monitors], choice=SMALL)
+            capture(out, [level_cgroup("", systemd=systemd), *monitors])
     write_json(out / "cri.json", {"sandboxes": recorder.sandboxes, "containers": recorder.containers})
     made_by = f"runc, as {runtime} has it do with the {driver} driver; kubelet's part by hand"
     write_meta(out, recorder.known, made_by)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from tests.real.capture import SMALL, capture
+from tests.real.capture import capture
 from tests.real.dockerd import IMAGE, Docker, Dockerd, RealKernelError
 from tests.real.known import Known, write_meta
 from tests.real.leftovers import wait_until
@@ -117,7 +117,7 @@ def main(out: Path) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cgwtest-")))
         outer = stack.enter_context(Dockerd())
         inner, ids = start(outer, folder)
-        capture(out, ["/docker"], choice=SMALL)
+        capture(out, ["/docker"])
         said = outer.docker("inspect", ids["dind"], ids["machine"]).replace(str(build_root()), "/debian")
         (out / "docker.json").write_text(said + "\n")
         (out / "inner_docker.json").write_text(inner.docker("inspect", ids["inner"]) + "\n")

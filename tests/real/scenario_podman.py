@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tests.real.capture import SMALL, capture
+from tests.real.capture import capture
 from tests.real.known import Known, write_json, write_meta
 from tests.real.runc import READY, identity_of
 
@@ -162,7 +162,7 @@ def _inspect(identity: str, pid: int) -> dict[str, Any]:
 def main(out: Path) -> None:
     """Record the tree of a user's containers into a folder."""
     with running() as pids:
-        capture(out, ["/user.slice"], choice=SMALL)
+        capture(out, ["/user.slice"])
     write_json(out / "docker.json", [_inspect(identity, pid) for identity, pid in pids.items()])
     known = {}
     for path, files, _ in CGROUPS:

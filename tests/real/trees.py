@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -13,14 +15,12 @@ from msgspec import Struct
 
 from tests.real.dockerd import RealKernelError
 from tests.real.qemu import run_in_qemu
-from tests.real.systemd_machine import build_root, cache_folder, run_in_systemd_machine
-from tests.real.uml import CHECKOUT, run_in_uml
+from tests.real.systemd_machine import SOCKET, build_root, cache_folder, run_in_systemd_machine
+from tests.real.uml import CHECKOUT, Finished, run_in_uml
 from tests.real.uml_v1 import run_in_uml_v1
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from tests.real.uml import Finished
 
 TREES = CHECKOUT / "tests/trees"
 
@@ -38,6 +38,18 @@ def _kubernetes(boot: Callable[..., Finished], runtime: str, driver: str) -> Rec
     return Recipe(boot, "tests.real.scenario_kubernetes", options)
 
 
+def _here(command: list[str], *, environment: dict[str, str], **_options: Any) -> Finished:
+    """Run natively: this machine is the one that has cgroup v1 with all of its hierarchies."""
+    done = subprocess.run(
+        command, cwd=CHECKOUT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    return Finished(done.returncode, done.stdout + done.stderr)
+
+
+def _docker(boot: Callable[..., Finished], *options: str) -> Recipe:
+    return Recipe(boot, "tests.real.scenario", options)
+
+
 def _uml_with_a_debian(command: list[str], **options: Any) -> Finished:
     """Boot with the folder of the systemd machine in reach: there is no network in there to build it."""
     build_root()
@@ -51,6 +63,16 @@ def _uml_v1_with_a_debian(command: list[str], **options: Any) -> Finished:
 
 
 RECIPES = {
+    "docker_v1": _docker(_here, "--leave-out=unified"),
+    "hybrid": _docker(_here),
+    "docker_v2": _docker(run_in_uml, "--disk=/run/disk"),
+    "systemd_v2": _docker(
+        run_in_systemd_machine,
+        f"--socket={SOCKET}",
+        "--disk=/run/disk",
+        *("--under=/init.scope", "--under=/user.slice"),
+        *("--under=/system.slice/docker.service", "--under=/system.slice/docker-*.scope"),
+    ),
     # Paths of systemd on a kernel that has everything: there is no systemd to make them.
     "kubernetes_containerd_v2_systemd": _kubernetes(run_in_qemu, "containerd", "systemd"),
     "kubernetes_containerd_v2_cgroupfs": _kubernetes(run_in_uml, "containerd", "cgroupfs"),
