@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from starlette.requests import Request
 
@@ -40,10 +40,16 @@ class Health(Struct, frozen=True):
 
 
 class Pages(Protocol):
-    """What the server asks of the agent: ``page`` from worker threads, the others from the server's."""
+    """What the server asks of the agent: the exposition from worker threads, the others from its own."""
 
-    def page(self, exposition: Format, names: frozenset[str], /) -> bytes:
-        """Return the exposition of the metric families in ``names``; of all of them where it is empty."""
+    def page(self, exposition: Format, names: frozenset[str], /) -> Sequence[bytes]:
+        """Return the exposition of the metric families in ``names``, of all of them where it is empty.
+
+        In pieces: it may be megabytes.
+        """
+
+    def compressed(self, exposition: Format, names: frozenset[str], /) -> bytes:
+        """Return the same, compressed by gzip."""
 
     def health(self) -> Health:
         """Return how the agent is; cheap, as it runs between two requests."""

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-import io
 import threading
 from collections.abc import Callable
 
 from cgwatch import __version__
+from cgwatch.metrics.compression import Compressed, compress
 from cgwatch.metrics.landing import About, Health
 from cgwatch.metrics.negotiation import Format
 from cgwatch.metrics.own import OwnMetrics
-from cgwatch.metrics.render import Renderer
+from cgwatch.metrics.render import Page, Renderer
 from cgwatch.model import Kind, Snapshot
 
 _MISSED_INTERVALS = 3
+
+
+class _Rendered:
+    """One page of the containers, and what clients were sent of it."""
+
+    __slots__ = ("compressed", "lock", "page", "plain")
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.lock = threading.Lock()
+        self.plain: tuple[bytes, ...] | None = None
+        self.compressed: Compressed | None = None
 
 
 class LatestPages:
@@ -35,7 +47,7 @@ class LatestPages:
         self._monotonic = monotonic
         self._started_seconds = monotonic()
         self._lock = threading.Lock()
-        self._rendered: dict[Format, bytes] = {}
+        self._rendered: dict[Format, _Rendered] = {}
         self._rendered_of: Snapshot | None = None
         self.snapshot: Snapshot | None = None
         self.previous: Snapshot | None = None
@@ -52,32 +64,41 @@ class LatestPages:
             self._rendered_of, self._rendered = None, {}
             self._lock.release()
 
-    def page(self, form: Format, names: frozenset[str]) -> bytes:
-        """Return the whole exposition; ``names`` are the families wanted, empty for all."""
-        # Our own first: a tick in between must not make the page say that it is newer than its containers.
-        own = self._own.page(form, names)
-        return self._containers(form, names) + own + (b"# EOF\n" if form is Format.OPENMETRICS else b"")
+    def page(self, form: Format, names: frozenset[str]) -> tuple[bytes, ...]:
+        """Return the whole exposition in pieces; ``names`` are the families wanted, empty for all."""
+        own = self._own_page(form, names)
+        rendered = self._containers(form, names)
+        with rendered.lock:
+            if rendered.plain is None:
+                rendered.plain = tuple(rendered.page.chunks())
+            return (*rendered.plain, own)
 
-    def _containers(self, form: Format, names: frozenset[str]) -> bytes:
+    def compressed(self, form: Format, names: frozenset[str]) -> bytes:
+        """Return the same, compressed by gzip."""
+        own = self._own_page(form, names)
+        rendered = self._containers(form, names)
+        with rendered.lock:
+            if rendered.compressed is None:
+                rendered.compressed = compress(rendered.page.chunks())
+        return rendered.compressed.completed((own,))
+
+    def _own_page(self, form: Format, names: frozenset[str]) -> bytes:
+        # Before the containers: a tick in between must not make the page say that it is newer than they are.
+        return self._own.page(form, names) + (b"# EOF\n" if form is Format.OPENMETRICS else b"")
+
+    def _containers(self, form: Format, names: frozenset[str]) -> _Rendered:
         # However many scrapes there are at once, one of them renders and the others find its page.
         with self._lock:
             snapshot = self.snapshot
             if snapshot is None:
-                return b""
+                return _Rendered(Page(form, ()))
             if names:
-                return self._render(snapshot, form, names)
+                return _Rendered(self._renderer.page(snapshot, form, names))
             if self._rendered_of is not snapshot:
                 self._rendered_of, self._rendered = snapshot, {}
             if form not in self._rendered:
-                self._rendered[form] = self._render(snapshot, form)
+                self._rendered[form] = _Rendered(self._renderer.page(snapshot, form))
             return self._rendered[form]
-
-    def _render(self, snapshot: Snapshot, form: Format, names: frozenset[str] = frozenset()) -> bytes:
-        # Family by family into one buffer: a page of megabytes would otherwise be in memory three times.
-        page = io.BytesIO()
-        for family in self._renderer.families(snapshot, form, names):
-            page.write(family.encode())
-        return page.getvalue()
 
     def health(self) -> Health:
         """Alive: the last tick is at most three intervals old. Ready: there is a snapshot to show."""

@@ -2,21 +2,66 @@
 
 prometheus_client writes the same page ten times slower, since it keeps labels as dictionaries and encodes
 them for each line; and it renames counters without ``_total``. Here the labels of a container are encoded
-once in its life, and a family is written in one pass over the containers that have its part.
+once in its life. While most containers are idle, what each of them says is kept and not written again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+import math
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import Any
 
+from msgspec import Struct
+
+from cgwatch.metrics.columns import Columns
 from cgwatch.metrics.families.base import Family, Part, Type
+from cgwatch.metrics.fragments import Fragments, are_same, fields_of, writers_of
 from cgwatch.metrics.labels import CadvisorScheme, Scheme
 from cgwatch.metrics.negotiation import Format
+from cgwatch.metrics.selection import Selection
 from cgwatch.model import Container, Kind, Sample, Snapshot
+
+_QUIET, _BUSY = 0.9, 0.7
+"""From which share of unchanged containers on fragments are kept, and below which no more."""
+_ROOM = 0.8
+"""Below which share of the bounds a page need not be counted container by container."""
+
+
+class Bounds(Struct, frozen=True):
+    """How much of a page the cgroups may take together; what the node itself says comes on top."""
+
+    series: float = math.inf
+    page_bytes: float = math.inf
+
+    def has_room(self, series: float, page_bytes: float) -> bool:
+        """Whether that much is within the bounds."""
+        return series <= self.series and page_bytes <= self.page_bytes
+
+
+class Census(Struct, frozen=True):
+    """What the cgroups take of the last whole page, and how many had no room on it."""
+
+    series: int = 0
+    page_bytes: int = 0
+    cgroups_left_out: int = 0
+
+
+class Page(Struct, frozen=True):
+    """One page. Immutable: it may be sent while the next one is being written."""
+
+    form: Format
+    families: Sequence[tuple[Family, Iterable[str]]]
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield one family after the other: a whole page may be megabytes."""
+        for family, texts in self.families:
+            text = "".join(texts)
+            if text:
+                yield (_header(family, self.form) + text).encode()
 
 
 class Renderer:
-    """Writes pages. Keeps the encoded labels of the containers between them; not thread-safe."""
+    """Writes pages. Keeps what it can between them; not thread-safe."""
 
     def __init__(
         self,
@@ -24,32 +69,132 @@ class Renderer:
         *,
         scheme: Scheme | None = None,
         timestamps: bool = False,
+        selection: Selection | None = None,
+        bounds: Bounds | None = None,
     ) -> None:
         """``scheme`` chooses the labels of containers, without it cAdvisor's with no container labels."""
         self._families = families
         self._scheme: Scheme = scheme or CadvisorScheme()
         self._timestamps = timestamps
+        self._selection = selection or Selection()
+        self._bounds = bounds or Bounds()
+        self._writers = writers_of(families, is_kept=not timestamps)
+        self._places = {
+            family.name: (number, index)
+            for number, writer in enumerate(self._writers)
+            for index, family in enumerate(writer.families)
+        }
         self._blocks: dict[int, tuple[Container, str]] = {}
         self._survey: Hashable = None
+        self._context: object = None
+        self._fields: dict[int, tuple[Any, ...]] = {}
+        self._fragments: dict[int, Fragments] = {}
+        self._is_quiet = False
+        self._is_tight = False
+        self.census = Census()
 
     def render(self, snapshot: Snapshot, form: Format, names: frozenset[str] = frozenset()) -> str:
         """Return the page without its end marker; ``names`` are the families wanted, empty for all."""
-        return "".join(self.families(snapshot, form, names))
+        return b"".join(self.page(snapshot, form, names).chunks()).decode()
 
-    def families(
-        self, snapshot: Snapshot, form: Format, names: frozenset[str] = frozenset()
-    ) -> Iterator[str]:
-        """Yield the text of one family after the other: a whole page may be megabytes."""
-        samples = [sample for sample in snapshot.samples if not _is_left_out(sample.container)]
+    def page(self, snapshot: Snapshot, form: Format, names: frozenset[str] = frozenset()) -> Page:
+        """Write a page; ``names`` as for ``render``."""
+        everyone = (*snapshot.samples, *snapshot.stopped)
+        samples = [sample for sample in everyone if self._selection.takes(sample.container)]
         blocks = self._encode([sample.container for sample in samples])
+        families = [family for family in self._families if not names or _is_wanted(family, form, names)]
         stamp = self._stamp(snapshot, form)
-        columns = _columns(samples, blocks)
-        for family in self._families:
-            if names and not _is_wanted(family, form, names):
+        if not self._is_quiet and not self._is_tight:
+            page = self._direct(families, Columns(snapshot, samples, blocks, stamp), form, snapshot)
+            if page is not None:
+                if not names:
+                    self._is_quiet = not self._timestamps and self._unchanged(samples) >= _QUIET
+                return page
+            self._is_tight = True
+        return self._by_fragments(families, samples, blocks, form, snapshot)
+
+    def _direct(
+        self, families: Iterable[Family], columns: Columns, form: Format, snapshot: Snapshot
+    ) -> Page | None:
+        """Write the families one after the other; ``None`` where that passes the bounds."""
+        stamp = self._stamp(snapshot, form)
+        texts: list[tuple[Family, tuple[str, ...]]] = []
+        series = size = 0
+        for family in families:
+            if family.part is Part.SNAPSHOT:
+                texts.append((family, (_of_the_node(family, snapshot, stamp),)))
                 continue
-            lines = _lines(family, columns, snapshot, stamp)
-            if lines:
-                yield _header(family, form) + "".join(lines)
+            lines = columns.lines(family)
+            text = "".join(lines)
+            texts.append((family, (text,)))
+            series += len(lines)
+            size += len(text) if text.isascii() else len(text.encode())
+            if not self._bounds.has_room(series, size):
+                return None
+        self.census = Census(series, size)
+        return Page(form, texts)
+
+    def _by_fragments(
+        self,
+        families: Iterable[Family],
+        samples: Sequence[Sample],
+        blocks: Sequence[str],
+        form: Format,
+        snapshot: Snapshot,
+    ) -> Page:
+        """Write what has changed; where there is no room for all, leave out the least important cgroups."""
+        stamp = self._stamp(snapshot, form)
+        written = self._write(samples, blocks, snapshot, stamp)
+        columns = [[each.texts[number] for each in written] for number in range(len(self._writers))]
+        texts: list[tuple[Family, Iterable[str]]] = []
+        for family in families:
+            if family.part is Part.SNAPSHOT:
+                texts.append((family, (_of_the_node(family, snapshot, stamp),)))
+            else:
+                number, index = self._places[family.name]
+                texts.append((family, [each[index] for each in columns[number] if each]))
+        if not self._is_quiet and not self._is_tight:
+            self._fragments = {}  # the next page is written directly
+        return Page(form, texts)
+
+    def _write(
+        self, samples: Sequence[Sample], blocks: Sequence[str], snapshot: Snapshot, stamp: str
+    ) -> list[Fragments]:
+        """Return what each container says, in the order of the samples."""
+        context = (snapshot.devices, snapshot.machine)  # what rows may depend on besides their part
+        known = self._fragments if context == self._context else {}
+        self._context = context
+        kept: dict[int, Fragments] = {}
+        bounds = self._bounds
+        series = size = left_out = unchanged = 0
+        for sample, block in sorted(zip(samples, blocks, strict=True), key=_rank):
+            key = id(sample.container)
+            fragments = known.get(key)
+            if fragments is None or fragments.block is not block:
+                fragments = Fragments(sample.container, block, len(self._writers))
+            kept[key] = fragments
+            # By what it was the last time, or by its labels alone: nothing is written of what will have no
+            # room, for it might be very much.
+            if bounds.has_room(series + fragments.series, size + fragments.size_bytes):
+                unchanged += fragments.update(sample, self._writers, snapshot, stamp)
+                if bounds.has_room(series + fragments.series, size + fragments.size_bytes):
+                    series += fragments.series
+                    size += fragments.size_bytes
+                    continue
+            fragments.forget()
+            left_out += 1
+        self._fragments = kept
+        self._is_quiet = self._is_quiet and unchanged >= _BUSY * len(samples)
+        self._is_tight = left_out > 0 or not bounds.has_room(series / _ROOM, size / _ROOM)
+        self.census = Census(series, size, left_out)
+        return [kept[id(sample.container)] for sample in samples]
+
+    def _unchanged(self, samples: Sequence[Sample]) -> float:
+        """Return the share of the containers whose samples are of the same parts as on the last page."""
+        before = self._fields
+        self._fields = {id(sample.container): fields_of(sample) for sample in samples}
+        same = sum(are_same(before.get(key, ()), now) for key, now in self._fields.items())
+        return same / max(1, len(samples))
 
     def _stamp(self, snapshot: Snapshot, form: Format) -> str:
         """The time of the sample, behind each value: milliseconds in the text format, else seconds."""
@@ -72,57 +217,24 @@ class Renderer:
         return [self._blocks[id(container)][1] for container in containers]
 
 
-def _is_left_out(container: Container) -> bool:
-    """systemd makes a cgroup for each mount; nothing runs in it."""
-    unit = container.owner.unit
-    return container.owner.kind is Kind.UNIT and unit is not None and unit.endswith(".mount")
+_RANKS = {Kind.ROOT: 0, Kind.CONTAINER: 1, Kind.POD: 2, Kind.QOS: 3, Kind.UNIT: 4, Kind.PLAIN: 5}
+"""Who comes first where there is no room for all."""
 
 
-Column = tuple[list[str], list[object]]
-"""Labels of the containers that have a part, and the parts."""
+def _rank(pair: tuple[Sample, str]) -> int:
+    return _RANKS[pair[0].container.owner.kind]
 
 
-def _columns(samples: list[Sample], blocks: list[str]) -> dict[Part, Column]:
-    columns: dict[Part, Column] = {Part.SAMPLE: (blocks, list(samples))}
-    for part in Part:
-        if part in (Part.SAMPLE, Part.SNAPSHOT):
-            continue
-        name, _, inner = part.partition(".")
-        values = [getattr(sample, name, None) for sample in samples]
-        if inner:
-            values = [getattr(value, inner, None) for value in values]
-        columns[part] = (
-            [block for block, value in zip(blocks, values, strict=True) if value is not None],
-            [value for value in values if value is not None],
-        )
-    return columns
-
-
-def _lines(family: Family, columns: Mapping[Part, Column], snapshot: Snapshot, stamp: str) -> list[str]:
+def _of_the_node(family: Family, snapshot: Snapshot, stamp: str) -> str:
     name = family.name
-    if family.part is Part.SNAPSHOT:
-        rows = family.rows(None, snapshot) if family.rows else ()
-        return [
+    rows = family.rows(None, snapshot) if family.rows else ()
+    return "".join(
+        [
             f"{name}{{{more}}} {value}{stamp}\n" if more else f"{name} {value}{stamp}\n"
             for more, value in rows
             if value is not None
         ]
-    blocks, parts = columns[family.part]
-    if family.value is not None:
-        return [
-            f"{name}{{{block}}} {value}{stamp}\n"
-            for block, value in zip(blocks, map(family.value, parts), strict=True)
-            if value is not None
-        ]
-    if family.rows is None:
-        return []
-    make_rows = family.rows
-    return [
-        f"{name}{{{block},{more}}} {value}{stamp}\n" if more else f"{name}{{{block}}} {value}{stamp}\n"
-        for block, part in zip(blocks, parts, strict=True)
-        for more, value in make_rows(part, snapshot)
-        if value is not None
-    ]
+    )
 
 
 def _header(family: Family, form: Format) -> str:

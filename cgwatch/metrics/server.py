@@ -7,7 +7,6 @@ immutable values through ``Pages``; nothing here can change what the agent does.
 from __future__ import annotations
 
 import asyncio
-import gzip
 import ipaddress
 import logging
 import time
@@ -25,7 +24,7 @@ from cgwatch.metrics.negotiation import CONTENT_TYPES, Format, choose_format, wa
 from cgwatch.metrics.serving import SEND_SECONDS, ServerThread, open_listener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from starlette.types import Receive, Scope, Send
 
@@ -33,9 +32,6 @@ LOG = logging.getLogger(__name__)
 
 SCRAPE_THREADS = 2
 """Threads that render and compress; more than that only fight for the interpreter's lock."""
-
-
-GZIP_LEVEL = 1
 
 _CHUNK_BYTES = 256 * 1024
 
@@ -52,7 +48,12 @@ class Observer(Protocol):
 class _Body(Struct, frozen=True):
     status: int
     headers: Mapping[str, str]
-    content: bytes
+    content: Sequence[bytes]
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the whole body."""
+        return sum(map(len, self.content))
 
 
 class Scrapes(Struct, eq=False):
@@ -87,7 +88,7 @@ class Scrapes(Struct, eq=False):
             finally:
                 self.running -= 1
         if self.observe is not None:
-            size_bytes = 0 if request.method == "HEAD" else len(body.content)
+            size_bytes = 0 if request.method == "HEAD" else body.size_bytes
             self.observe(scope["path"], exposition, self.clock() - started, size_bytes, body.status)
 
     async def _body(self, request: Request, exposition: Format) -> _Body:
@@ -98,7 +99,11 @@ class Scrapes(Struct, eq=False):
 
     def _render(self, exposition: Format, names: frozenset[str], *, compress: bool) -> _Body:
         try:
-            content = self.pages.page(exposition, names)
+            content = (
+                (self.pages.compressed(exposition, names),)
+                if compress
+                else self.pages.page(exposition, names)
+            )
         except (
             Exception
         ) as error:  # the top of a worker: whatever was wrong with this page, the next may be right
@@ -108,19 +113,17 @@ class Scrapes(Struct, eq=False):
             )
         headers = {"Content-Type": CONTENT_TYPES[exposition], "Vary": "Accept, Accept-Encoding"}
         if compress:
-            content = gzip.compress(content, GZIP_LEVEL, mtime=0)
             headers["Content-Encoding"] = "gzip"
         return _Body(200, headers, content)
 
     async def _send(self, body: _Body, send: Send) -> None:
         """Send piece by piece, so that a client that reads slowly holds one piece and not the whole page."""
-        headers = {**PLAIN_HEADERS, **body.headers, "Content-Length": str(len(body.content))}
+        headers = {**PLAIN_HEADERS, **body.headers, "Content-Length": str(body.size_bytes)}
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         try:
             async with asyncio.timeout(self.send_seconds):
                 await send({"type": "http.response.start", "status": body.status, "headers": raw})
-                for offset in range(0, len(body.content), _CHUNK_BYTES):
-                    piece = body.content[offset : offset + _CHUNK_BYTES]
+                for piece in _pieces(body.content):
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
                 await send({"type": "http.response.body", "body": b""})
         except TimeoutError:
@@ -129,7 +132,19 @@ class Scrapes(Struct, eq=False):
 
 def _failure(status: int, reason: str, headers: Mapping[str, str] | None = None) -> _Body:
     plain = {"Content-Type": "text/plain; charset=utf-8", **(headers or {})}
-    return _Body(status, plain, f"{reason}\n".encode())
+    return _Body(status, plain, (f"{reason}\n".encode(),))
+
+
+def _pieces(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield what is sent at a time: small parts together, large ones piece by piece."""
+    waiting = bytearray()
+    for part in parts:
+        waiting += part
+        while len(waiting) >= _CHUNK_BYTES:
+            yield bytes(waiting[:_CHUNK_BYTES])
+            del waiting[:_CHUNK_BYTES]
+    if waiting:
+        yield bytes(waiting)
 
 
 def build_app(pages: Pages, scrapes: Scrapes) -> Starlette:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import difflib
+import json
 import shutil
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,8 +14,9 @@ from cgwatch.metrics.families import FAMILIES
 from cgwatch.metrics.families.base import Part
 from cgwatch.metrics.negotiation import Format
 from cgwatch.model import Kind, Runtime
-from tests.golden.pages import ALL_TREES, TREES, descriptions, golden, render, take
+from tests.golden.pages import ALL_TREES, TREES, TREES_FOLDER, descriptions, golden, render, take
 from tests.golden.reading import Series, series_of, types_of, walk
+from tests.golden.replay import oldest_cgroups_first, replay
 from tests.real.needs import require
 
 if TYPE_CHECKING:
@@ -22,9 +25,19 @@ if TYPE_CHECKING:
 SHOWN_LINES = 60
 
 # What promtool complains of, and why it stays: queries and dashboards know these by cAdvisor's names.
+_NO_COUNTER = 'non-counter metrics should not have "_total" suffix'
+_NO_HISTOGRAM = 'non-histogram and non-summary metrics should not have "_count" suffix'
 KNOWN_COMPLAINTS = {
-    "cadvisor_version_info label names should be written in 'snake_case' not 'camelCase'",
-    'container_memory_failcnt counter metrics should have "_total" suffix',
+    "cadvisor_version_info": "label names should be written in 'snake_case' not 'camelCase'",
+    "container_cpu_load_d_average_10s": "metric names should not contain abbreviated units",
+    "container_memory_failcnt": 'counter metrics should have "_total" suffix',
+    "container_network_advance_tcp_stats_total": _NO_COUNTER,
+    "container_network_tcp6_usage_total": _NO_COUNTER,
+    "container_network_tcp_usage_total": _NO_COUNTER,
+    "container_network_udp6_usage_total": _NO_COUNTER,
+    "container_network_udp_usage_total": _NO_COUNTER,
+    "machine_node_hugepages_count": _NO_HISTOGRAM,
+    "machine_thread_siblings_count": _NO_HISTOGRAM,
 }
 
 tree_and_form = pytest.mark.parametrize(
@@ -58,6 +71,25 @@ def without_empty_labels(series: Mapping[Series, float]) -> dict[Series, float]:
         (name, frozenset((key, value) for key, value in labels if value)): number
         for (name, labels), number in series.items()
     }
+
+
+def test_every_captured_tree_has_a_golden_page() -> None:
+    assert {place.name for place in TREES_FOLDER.iterdir()} == set(ALL_TREES)
+
+
+@pytest.mark.parametrize("tree", ALL_TREES)
+def test_the_cgroups_of_a_replayed_tree_have_the_order_in_which_they_were_made(
+    tmp_path: Path, tree: str
+) -> None:
+    cgroups = oldest_cgroups_first(TREES_FOLDER / tree)
+    copy = replay(TREES_FOLDER / tree, tmp_path) / "cgroup"
+    hierarchies = [copy] if (copy / "cgroup.controllers").exists() else list(copy.iterdir())
+    made = {
+        place for hierarchy in hierarchies for place in (hierarchy, *hierarchy.rglob("*")) if place.is_dir()
+    }
+
+    assert {copy / cgroup for cgroup in cgroups} == made
+    assert cgroups == sorted(cgroups, key=lambda cgroup: (copy / cgroup).stat().st_ino)
 
 
 @tree_and_form
@@ -100,7 +132,10 @@ def test_each_family_has_the_type_of_the_catalogue_in_both_formats(tree: str, fo
 
     expected = {family.name: str(family.type) for family in FAMILIES if family.name in shown}
     if form is Format.OPENMETRICS:
-        expected = {name.removesuffix("_total"): kind for name, kind in expected.items()}
+        expected = {
+            name.removesuffix("_total") if kind == "counter" else name: kind
+            for name, kind in expected.items()
+        }
         expected["container_memory_failcnt"] = "unknown"  # OpenMetrics has no counter without _total
     assert types_of(page) == expected
 
@@ -124,7 +159,9 @@ def test_promtool_has_nothing_to_complain_of_but_names_that_are_kept_on_purpose(
         check=False,
     )
 
-    assert set((done.stdout + done.stderr).splitlines()) == KNOWN_COMPLAINTS
+    shown = types_of(golden(tree, Format.TEXT).read_text())
+    expected = {f"{name} {complaint}" for name, complaint in KNOWN_COMPLAINTS.items() if name in shown}
+    assert set((done.stdout + done.stderr).splitlines()) == expected
 
 
 @pytest.mark.parametrize("tree", TREES)
@@ -139,6 +176,31 @@ def test_every_container_of_a_captured_tree_has_the_name_that_docker_gave_it(
 
     assert named == {said.name: said.container_id for said in descriptions(tree).values()}
     assert named.keys() == {"limited", "unlimited", "host"}
+
+
+@pytest.mark.parametrize("tree", [tree for tree in ALL_TREES if tree.startswith("kubernetes")])
+def test_the_network_of_a_pod_is_shown_by_its_pause_container(
+    snapshots: dict[str, Snapshot], tree: str
+) -> None:
+    sandboxes = json.loads((TREES_FOLDER / tree / "cri.json").read_text())["sandboxes"]
+    of_pods = {one["id"] for one in sandboxes if one["linux"]["namespaces"]["options"]["network"] == "POD"}
+
+    assert with_network(snapshots[tree]) == of_pods
+    assert len(of_pods) == 2
+
+
+def test_the_network_of_a_podman_pod_is_shown_by_its_infra_container(snapshots: dict[str, Snapshot]) -> None:
+    names = {one.name: one.container_id for one in descriptions("podman_rootless_v2").values()}
+
+    assert with_network(snapshots["podman_rootless_v2"]) == {names["web"], names["infra"]}
+
+
+def with_network(snapshot: Snapshot) -> set[str | None]:
+    return {
+        sample.container.owner.container_id
+        for sample in snapshot.samples
+        if sample.network and sample.container.cgroup.path != "/"
+    }
 
 
 @pytest.mark.parametrize("tree", ALL_TREES)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+import gzip
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -13,7 +13,7 @@ from cgwatch.metrics.families import FAMILIES
 from cgwatch.metrics.negotiation import Format
 from cgwatch.metrics.own import OwnMetrics
 from cgwatch.metrics.pages import LatestPages
-from cgwatch.metrics.render import Renderer
+from cgwatch.metrics.render import Page, Renderer
 from cgwatch.model import Cgroup, Container, Sample, Snapshot
 from tests.golden.reading import series_of
 
@@ -41,11 +41,11 @@ class FakeRenderer(Renderer):
         self.gate = threading.Event()
         self.gate.set()
 
-    def families(self, snapshot: Snapshot, form: Format, names: frozenset[str] = ALL) -> Iterator[str]:
+    def page(self, snapshot: Snapshot, form: Format, names: frozenset[str] = ALL) -> Page:
         self.rendered.append((snapshot.sequence, form, names))
         self.entered.set()
         assert self.gate.wait(WAIT_SECONDS)
-        yield f"# snapshot {snapshot.sequence}\n"
+        return Page(form, [(FAMILIES[0], [f"# snapshot {snapshot.sequence}\n"])])
 
 
 def snapshot_of(sequence: int, monotonic_seconds: float = 0.0, paths: tuple[str, ...] = ("/",)) -> Snapshot:
@@ -57,11 +57,22 @@ def pages_of(renderer: Renderer, clock: Clock | None = None) -> LatestPages:
     return LatestPages(renderer, OwnMetrics(), node="here", interval_seconds=5.0, monotonic=clock or Clock())
 
 
+def whole(pages: LatestPages, form: Format, names: frozenset[str] = ALL) -> bytes:
+    """Give the page as a client gets it; compressed or not, it is the same but for what the agent counts."""
+    plain, compressed = b"".join(pages.page(form, names)), gzip.decompress(pages.compressed(form, names))
+    assert without_own(compressed) == without_own(plain)
+    return plain
+
+
+def without_own(page: bytes) -> list[bytes]:
+    return [line for line in page.splitlines() if not line.startswith((b"cgwatch_", b"process_"))]
+
+
 def test_before_the_first_snapshot_a_page_has_the_agents_own_metrics() -> None:
     pages = pages_of(Renderer(FAMILIES))
 
     for form in Format:
-        found = {name for name, _ in series_of(pages.page(form, ALL).decode(), form)}
+        found = {name for name, _ in series_of(whole(pages, form).decode(), form)}
         assert "cgwatch_build_info" in found
         assert "container_last_seen" not in found
 
@@ -71,7 +82,7 @@ def test_a_page_has_the_containers_of_the_latest_snapshot_and_the_agents_own_met
     pages = pages_of(Renderer(FAMILIES))
     for number in (1, 2):
         pages.publish(snapshot_of(number, paths=("/", f"/{number}")))
-        page = pages.page(form, ALL).decode()
+        page = whole(pages, form).decode()
 
     found = series_of(page, form)
     assert {
@@ -88,10 +99,10 @@ def test_openmetrics_ends_with_its_marker_and_text_has_none() -> None:
     pages.publish(snapshot_of(1))
 
     for names in (ALL, frozenset({"container_last_seen"}), frozenset({"nothing"})):
-        page = pages.page(Format.OPENMETRICS, names)
+        page = whole(pages, Format.OPENMETRICS, names)
         assert page.endswith(b"# EOF\n")
         assert page.count(b"# EOF") == 1
-        assert b"# EOF" not in pages.page(Format.TEXT, names)
+        assert b"# EOF" not in whole(pages, Format.TEXT, names)
 
 
 @pytest.mark.parametrize("form", Format)
@@ -110,7 +121,7 @@ def test_names_choose_families_of_the_containers_and_of_the_agent(
     pages = pages_of(Renderer(FAMILIES))
     pages.publish(snapshot_of(1))
 
-    found = series_of(pages.page(form, frozenset(names)).decode(), form)
+    found = series_of(whole(pages, form, frozenset(names)).decode(), form)
     assert {name for name, _ in found} == shown
 
 
@@ -123,14 +134,14 @@ def test_scrapes_of_one_snapshot_at_a_time_or_later_share_one_rendering() -> Non
 
     def scrape() -> bytes:
         together.wait(WAIT_SECONDS)
-        return pages.page(Format.TEXT, ALL)
+        return b"".join(pages.page(Format.TEXT, ALL))
 
     with ThreadPoolExecutor(4) as pool:
         answers = [pool.submit(scrape) for _ in range(4)]
         assert renderer.entered.wait(WAIT_SECONDS)
         renderer.gate.set()
         texts = [answer.result(WAIT_SECONDS) for answer in answers]
-    texts.append(pages.page(Format.TEXT, ALL))
+    texts += [b"".join(pages.page(Format.TEXT, ALL)), gzip.decompress(pages.compressed(Format.TEXT, ALL))]
 
     assert all(b"# snapshot 1\n" in text for text in texts)
     assert renderer.rendered == [(1, Format.TEXT, ALL)]
@@ -142,7 +153,7 @@ def test_each_format_of_each_snapshot_is_rendered_once() -> None:
     for number in (1, 2):
         pages.publish(snapshot_of(number))
         for form in (*Format, *Format):
-            assert f"# snapshot {number}\n".encode() in pages.page(form, ALL)
+            assert f"# snapshot {number}\n".encode() in b"".join(pages.page(form, ALL))
 
     assert renderer.rendered == [(number, form, ALL) for number in (1, 2) for form in Format]
 

@@ -5,7 +5,7 @@ import math
 import random
 import types
 import typing
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any, TypeVar
 
 import pytest
@@ -20,9 +20,10 @@ from cgwatch.cgroup.io import IoDevice, IoStats
 from cgwatch.cgroup.memory import MemoryStats
 from cgwatch.discovery.recognise import recognise
 from cgwatch.metrics.families import FAMILIES, GROUPS, enabled
+from cgwatch.metrics.families.base import Part
 from cgwatch.metrics.labels import CadvisorScheme
 from cgwatch.metrics.negotiation import Format
-from cgwatch.metrics.render import Renderer
+from cgwatch.metrics.render import Bounds, Renderer
 from cgwatch.model import Cgroup, Container, Description, Runtime, Sample, Snapshot
 from cgwatch.proc.machine import Machine
 from cgwatch.proc.meminfo import Meminfo
@@ -69,6 +70,7 @@ class Filler:
     """Fills structs with any values that their annotations allow."""
 
     def __init__(self, seed: int) -> None:
+        self._numbers = itertools.count()
         self._random = random.Random(seed)  # noqa: S311 - not for secrets
 
     def struct(self, kind: type[T], **given_fields: Any) -> T:
@@ -82,19 +84,25 @@ class Filler:
             return math.inf if is_limit and self.maybe() else self._value(self._random.choice(members))
         if typing.get_origin(kind) is tuple:
             return tuple(self._value(typing.get_args(kind)[0]) for _ in range(self._random.randrange(3)))
+        if typing.get_origin(kind) is Mapping:
+            key, value = typing.get_args(kind)
+            return {self._value(key): self._value(value) for _ in range(self._random.randrange(3))}
         if issubclass(kind, Struct):
             return self.struct(kind)
         choices: dict[type, tuple[Any, ...]] = {
             bool: (False, True),
             int: (0, 1, 4096, self._random.getrandbits(64)),
             float: (0.0, 1e-9, 1e18, self._random.uniform(0, 1e6)),
-            str: ("text",),
+            str: (f"text{next(self._numbers)}",),  # of two rows with the same label there must be none
             types.NoneType: (None,),
         }
         return self._random.choice(choices[kind])
 
     def maybe(self) -> bool:
-        return self._random.random() < 0.5
+        return self.chance() < 0.5
+
+    def chance(self) -> float:
+        return self._random.random()
 
     def sample(self, path: str, said: Description | None) -> Sample:
         devices = tuple(
@@ -361,3 +369,134 @@ def test_timestamps_are_written_only_where_they_are_wanted(form: Format, stamp: 
     for family in parse(stamped + EOF_LINE[form]):
         for sample in family.samples:
             assert float(sample.timestamp or 0) == 1_795_341_900.25
+
+
+# Pages one after the other: what is kept of one must not show on the next where it does not hold.
+
+
+def moved(filler: Filler, sample: Sample, changes: float) -> Sample:
+    """Give the sample of the next tick: of the very same parts, or of others."""
+    if filler.chance() >= changes:
+        return structs.replace(sample)
+    other = filler.sample(sample.container.cgroup.path, sample.container.description)
+    return structs.replace(other, container=sample.container)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    snapshot=SNAPSHOTS,
+    seed=st.integers(0, (1 << 32) - 1),
+    changes=st.lists(st.sampled_from([0.0, 0.0, 0.1, 0.5, 1.0]), min_size=4, max_size=8),
+)
+def test_a_page_says_the_same_whatever_was_on_the_pages_before_it(
+    snapshot: Snapshot, seed: int, changes: list[float]
+) -> None:
+    filler = Filler(seed)
+    renderer = Renderer(FAMILIES)
+
+    for number, share in enumerate(changes):
+        samples = tuple(moved(filler, sample, share) for sample in snapshot.samples)
+        devices = DEVICES if filler.maybe() else {}
+        snapshot = structs.replace(snapshot, samples=samples, time_seconds=1000.0 + number, devices=devices)
+        for form in Format:
+            assert renderer.render(snapshot, form) == Renderer(FAMILIES).render(snapshot, form)
+
+
+def idle(number: int) -> Snapshot:
+    containers = [container(f"/{place}") for place in range(number)]
+    return snapshot_of(container("/"), *containers)
+
+
+def test_while_nothing_changes_what_a_container_says_is_written_once() -> None:
+    written: list[object] = []
+
+    def noted(memory: object) -> int:
+        written.append(memory)
+        return 1
+
+    counted = [
+        structs.replace(family, value=noted)
+        for family in FAMILIES
+        if family.name == "container_memory_usage_bytes"
+    ]
+    renderer = Renderer(tuple(counted))
+    snapshot = idle(20)
+    for number in range(10):
+        snapshot = structs.replace(
+            snapshot, samples=tuple(structs.replace(each) for each in snapshot.samples), sequence=number
+        )
+        renderer.render(snapshot, Format.TEXT)
+        if number > 3:
+            assert len(written) == 1  # the root's, which may show what is the node's
+        written.clear()
+
+
+# Bounds.
+
+
+def ids_on(page: str) -> set[str]:
+    return {dict(labels)["id"] for _, labels in series_of(page, Format.TEXT) if "id" in dict(labels)}
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    snapshot=SNAPSHOTS,
+    series=st.integers(0, 200) | st.just(math.inf),
+    page_bytes=st.integers(0, 20_000) | st.just(math.inf),
+)
+def test_a_page_is_never_larger_than_its_bounds_and_whole_for_each_cgroup_on_it(
+    snapshot: Snapshot, series: float, page_bytes: float
+) -> None:
+    of_containers = tuple(family for family in FAMILIES if family.part is not Part.SNAPSHOT)
+    renderer = Renderer(of_containers, bounds=Bounds(series, page_bytes))
+    whole = Renderer(of_containers).render(snapshot, Format.TEXT)
+
+    for _ in range(3):
+        page = renderer.render(snapshot, Format.TEXT)
+        lines = [line for line in page.splitlines(keepends=True) if not line.startswith("#")]
+        assert len(lines) <= series
+        assert len("".join(lines).encode()) <= page_bytes
+        assert (len(lines), len("".join(lines).encode())) == (
+            renderer.census.series,
+            renderer.census.page_bytes,
+        )
+        shown = ids_on(page)
+        assert len(ids_on(whole)) - len(shown) == renderer.census.cgroups_left_out
+        expected = [
+            line
+            for line in whole.splitlines(keepends=True)
+            if not line.startswith("#") and ids_on("# TYPE x untyped\n" + line) <= shown
+        ]
+        assert lines == expected
+
+
+def test_containers_come_before_services_where_there_is_no_room_for_all() -> None:
+    containers = [container(f"/docker/{number:064x}") for number in range(3)]
+    snapshot = snapshot_of(container("/"), container("/a.service"), *containers, container("/zz"))
+    first = Renderer(FAMILIES)
+    first.render(snapshot_of(container("/"), *containers), Format.TEXT)
+
+    renderer = Renderer(FAMILIES, bounds=Bounds(series=first.census.series))
+
+    assert ids_on(renderer.render(snapshot, Format.TEXT)) == {"/", *(one.cgroup.path for one in containers)}
+    assert renderer.census.cgroups_left_out == 2
+
+
+def test_what_had_no_room_is_back_on_the_page_when_there_is_some_again() -> None:
+    renderer = Renderer(FAMILIES, bounds=Bounds(page_bytes=3000))
+    few, many = idle(2), idle(200)
+    whole = Renderer(FAMILIES).render(few, Format.TEXT)
+
+    for snapshot in (few, many, few):
+        page = renderer.render(snapshot, Format.TEXT)
+        assert renderer.census.page_bytes <= 3000
+        assert (renderer.census.cgroups_left_out > 0) == (snapshot is many)
+        assert (page == whole) == (snapshot is few)
+
+
+def test_an_enormous_label_costs_its_own_container_alone() -> None:
+    huge = container("/huge", description(note="x" * 100_000))
+    snapshot = snapshot_of(container("/"), container("/a"), huge, container("/z"))
+    renderer = Renderer(FAMILIES, scheme=CadvisorScheme(("*",)), bounds=Bounds(page_bytes=50_000))
+
+    assert ids_on(renderer.render(snapshot, Format.TEXT)) == {"/", "/a", "/z"}

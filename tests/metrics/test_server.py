@@ -52,12 +52,15 @@ class FakePages:
         self.asked: Queue[tuple[Format, frozenset[str]]] = Queue()
         self.observed: Queue[Scrape] = Queue()
 
-    def page(self, exposition: Format, names: frozenset[str], /) -> bytes:
+    def page(self, exposition: Format, names: frozenset[str], /) -> tuple[bytes, ...]:
         self.asked.put((exposition, names))
         assert self.gate.wait(WAIT_SECONDS)
         if self.error is not None:
             raise self.error
-        return self.content
+        return self.content[:10], self.content[10:]
+
+    def compressed(self, exposition: Format, names: frozenset[str], /) -> bytes:
+        return gzip.compress(b"".join(self.page(exposition, names)), mtime=0)
 
     def health(self) -> Health:
         if self.error is not None:

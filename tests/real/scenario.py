@@ -1,7 +1,7 @@
 """Three containers that show most of what there is to see, and their tree: ``python -m tests.real.scenario``.
 
 ``limited`` has limits, has reached them, and has had an OOM kill; ``unlimited`` has none; ``host`` has the
-host's network. Only ``limited`` has done anything: memory, CPU, disk, and a network card of its own.
+host's network. Only ``limited`` has done anything: memory, CPU, disk, a network card and sockets of its own.
 """
 
 from __future__ import annotations
@@ -28,6 +28,12 @@ dd if=/dev/zero of=/disk/direct bs=64k count=32 oflag=direct
 dd if=/dev/zero of=/disk/buffered bs=1M count=8 conv=fsync
 dd if=/dev/zero of=/dev/shm/held bs=1M count=12
 held=$(head -c 6000000 /dev/zero | tr '\\0' a)
+until ip link show lo | grep -q UP; do sleep 0.1; done
+nc -l -p 8080 &
+tail -f /dev/null | nc -l -p 8081 &
+until [ $(netstat -ltn | grep -c :808) = 2 ]; do sleep 0.1; done
+tail -f /dev/null | nc 127.0.0.1 8081 &
+until netstat -tn | grep -q ESTABLISHED; do sleep 0.1; done
 echo ready
 sleep 100000 & wait
 """

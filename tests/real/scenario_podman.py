@@ -36,20 +36,24 @@ SLICE = f"{MANAGER}/user.slice"
 POD_SLICE = f"{SLICE}/user-libpod_pod_{POD}.slice"
 SERVICE = f"{MANAGER}/app.slice/cache.service"
 
-_WEB = f"""
-tail /dev/zero
-dd if=/dev/zero of=/dev/shm/held bs=1M count=8
-held=$(head -c {ANON_BYTES} /dev/zero | tr '\\0' a)
+_NETWORK = """
 ip link set lo up
 ip link add tap0 type veth peer name tap1
 ip address add 192.0.2.100/24 dev tap0
 ip link set tap0 up
 ip link set tap1 up
 busybox ping -c 2 -W 1 -I tap0 192.0.2.2
+"""
+_WEB = f"""
+tail /dev/zero
+dd if=/dev/zero of=/dev/shm/held bs=1M count=8
+held=$(head -c {ANON_BYTES} /dev/zero | tr '\\0' a)
+{_NETWORK}
 echo {READY}
 sleep 100000 & wait
 """
 _QUIET = f"echo {READY}; exec sleep 100000"
+_INFRA = f"{_NETWORK}\n{_QUIET}"
 _LIMITS = {"memory.max": str(32 * MEBIBYTE), "pids.max": "2048"}
 
 # Parents first: path, what is written into it, whether it hands its controllers down.
@@ -121,7 +125,7 @@ def running() -> Iterator[dict[str, int]]:
         start(f"{SERVICE}/runtime", _QUIET)
         pids = {
             WEB: start(f"{SLICE}/libpod-{WEB}.scope/container", _WEB, "unshare", "--net"),
-            INFRA: start(f"{POD_SLICE}/libpod-{INFRA}.scope/container", _QUIET, "unshare", "--net"),
+            INFRA: start(f"{POD_SLICE}/libpod-{INFRA}.scope/container", _INFRA, "unshare", "--net"),
             CACHE: start(f"{SERVICE}/libpod-payload-{CACHE}", _QUIET),
         }
         enter = ("nsenter", "--net", f"--target={pids[INFRA]}")
