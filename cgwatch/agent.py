@@ -12,10 +12,10 @@ import queue
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from cgwatch import control
 from cgwatch.cgroup import hierarchy
@@ -23,11 +23,13 @@ from cgwatch.cgroup.files import Descriptors, descriptor_budget
 from cgwatch.discovery.docker import DockerWatcher
 from cgwatch.discovery.runtime import Availability, Described, Forgotten, Lifecycle, Message, RuntimeWatcher
 from cgwatch.errors import KernelFileError
-from cgwatch.metrics import families
-from cgwatch.metrics.labels import SCHEMES
+from cgwatch.metrics import families, strict
+from cgwatch.metrics.families.base import Family
+from cgwatch.metrics.labels import SCHEMES, Shown
 from cgwatch.metrics.own import OwnMetrics
 from cgwatch.metrics.pages import LatestPages
-from cgwatch.metrics.render import Renderer
+from cgwatch.metrics.render import Bounds, Renderer
+from cgwatch.metrics.selection import Selection
 from cgwatch.metrics.server import Server
 from cgwatch.model import Description, Kind, Snapshot
 from cgwatch.sampling.plan import Plan
@@ -131,11 +133,13 @@ class Agent:
         """Take what a runtime's watcher told."""
         match message:
             case Described(_, descriptions):
-                self._descriptions |= {said.container_id: said for said in descriptions}
-                self._sampler.describe(self._descriptions)
+                self._describe(descriptions)
             case Forgotten(_, container_id):
                 self._descriptions.pop(container_id, None)
-            case Lifecycle(runtime, container_id, action):
+            case Lifecycle(runtime, container_id, action, exit_code=exit_code):
+                before = self._descriptions.get(container_id)
+                if before is not None and exit_code is not None:
+                    self._describe((structs.replace(before, exit_code=exit_code),))
                 self._own.happened(runtime, action)
                 LOG.debug("container event", extra={"container": container_id, "action": action})
             case Availability(runtime, available, detail):
@@ -151,6 +155,15 @@ class Agent:
                     extra={"runtime": str(runtime), "up": available, "detail": detail},
                 )
 
+    def _describe(self, descriptions: Iterable[Description]) -> None:
+        for said in descriptions:
+            before = self._descriptions.get(said.container_id)
+            if before is not None and said.exit_code is None and before.exit_code is not None:
+                # Of a container that runs again the API does not say how it ended before.
+                said = structs.replace(said, exit_code=before.exit_code)  # noqa: PLW2901 - the same, completed
+            self._descriptions[said.container_id] = said
+        self._sampler.describe(self._descriptions)
+
 
 def open_sampler(
     settings: Settings, failed: Callable[[KernelFileError], None]
@@ -165,6 +178,7 @@ def open_sampler(
     sampler = Sampler(
         hierarchy.find(settings.roots.proc, settings.roots.cgroup),
         proc_root=settings.roots.proc,
+        sys_root=settings.roots.sys,
         descriptors=descriptors,
         plan=sampling_plan(settings),
         clock=time.time,
@@ -177,7 +191,7 @@ def open_sampler(
 def sampling_plan(settings: Settings) -> Plan:
     """Return what has to be read for the metrics that the settings want, and how often."""
     sampling = settings.sampling
-    shown = families.enabled(settings.metrics.groups.enabled())
+    shown = shown_families(settings)
     parts = frozenset(part for family in shown for part in (str(family.part), *family.reads))
     return Plan(
         interval_seconds=sampling.interval_seconds,
@@ -189,13 +203,29 @@ def sampling_plan(settings: Settings) -> Plan:
     )
 
 
+def shown_families(settings: Settings) -> tuple[Family, ...]:
+    """Return the metrics of cgroups and of the node that the settings want."""
+    metrics = settings.metrics
+    shown = families.enabled(metrics.groups.enabled(), metrics.include, metrics.exclude)
+    return strict.as_cadvisor(shown) if metrics.strict_cadvisor else shown
+
+
 def make_renderer(settings: Settings) -> Renderer:
     """Make what writes the containers' pages, as the settings want them."""
     metrics = settings.metrics
     return Renderer(
-        families.enabled(metrics.groups.enabled()),
-        scheme=SCHEMES[metrics.scheme](metrics.container_labels),
+        shown_families(settings),
+        scheme=SCHEMES[metrics.scheme](
+            Shown(
+                metrics.container_labels,
+                dict(text.split("=", 1) for text in metrics.rename_labels),
+                metrics.bounds.labels,
+                metrics.bounds.label_bytes,
+            )
+        ),
         timestamps=metrics.timestamps,
+        selection=Selection(metrics.cgroups.include, metrics.cgroups.exclude),
+        bounds=Bounds(metrics.bounds.series, metrics.bounds.page_bytes),
     )
 
 

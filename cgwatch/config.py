@@ -179,6 +179,7 @@ def _texts(items: list[Placed], key: Key, file: str) -> list[str]:
             raise ConfigError(place, "is no text, or an empty one; write one or take the item out")
         if not isinstance(item.value, str):
             raise ConfigError(place, f"{item.text} is not text; put it in quotes")
+        key.read_list([item.text], place)
     return [item.text for item in items]
 
 

@@ -6,13 +6,20 @@ The keys themselves are in :mod:`cgwatch.settings`; this module knows none of th
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import msgspec
 from msgspec import Struct, inspect, structs
 
 from cgwatch.errors import ConfigError, UnitError
-from cgwatch.units import DURATION_PATTERN, format_duration, parse_duration, shortened
+from cgwatch.units import (
+    DURATION_PATTERN,
+    exact_size,
+    format_duration,
+    parse_duration,
+    parse_size,
+    shortened,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,6 +83,38 @@ DOCKER_SOCKET = _matching(
 )
 
 
+SIZE = Notation("a size", r"^[0-9]+(\.[0-9]+)? ?[A-Za-z]*$", ("1MiB", "1048576B"), parse_size, exact_size)
+MATCHER = _matching(
+    "a criterion",
+    r"^(cgroup|kind|runtime|name|image|label\.[^=]+)=.*$",
+    "cgroup=/system.slice/*",
+    "label.team=core*",
+)
+RESERVED_LABELS: Final = frozenset(
+    """
+    id name image pod namespace container cpu device direction failure_type interface le level major minor node
+    node_id operation pagesize quantile scope state status target_node_id tcp_state thread_id core_id page_size
+    type udp_state ulimit window boot_id machine_id system_uuid
+    """.split()
+)
+"""Label names that series have already."""
+_RENAME = _matching(
+    "a container's label and its name on the page",
+    r"^[^=]+=(?!__)[a-zA-Z_][a-zA-Z0-9_]*$",
+    "com.docker.compose.service=service",
+)
+
+
+def _rename(text: str) -> object:
+    name = str(_RENAME.read(text)).partition("=")[2]
+    if name in RESERVED_LABELS:
+        raise UnitError(f"{shortened(text)} gives a name that series have already; choose another")
+    return text
+
+
+LABEL_RENAME = structs.replace(_RENAME, read=_rename)
+
+
 class Key(Struct, frozen=True):
     """One key; ``path`` is dotted, as in ``sampling.interval``."""
 
@@ -127,14 +166,25 @@ class Key(Struct, frozen=True):
         """
         if self.nullable and not text:
             return None
+        if self.many:
+            return self.read_list([part.strip() for part in text.split(",") if part.strip()], place)
         if self.notation is None:
-            parts = [part.strip() for part in text.split(",") if part.strip()] if self.many else text
-            return self.checked(parts, shortened(text), place, lax=True)
+            return self.checked(text, shortened(text), place, lax=True)
         try:
             value = self.notation.read(text)
         except UnitError as error:
             raise ConfigError(place, str(error)) from error
         return self.checked(value, shortened(text), place)
+
+    def read_list(self, texts: list[str], place: str) -> object:
+        """Turn the items of a list into the value. Raises ``ConfigError`` with ``place``."""
+        read = self.notation.read if self.notation else str
+        for text in texts:
+            try:
+                read(text)
+            except UnitError as error:
+                raise ConfigError(place, str(error)) from error
+        return self.checked(texts, "this list", place, lax=True)
 
     def checked(self, value: object, shown: str, place: str, *, lax: bool = False) -> object:
         """Return ``value`` as the key's type; ``lax`` takes ``"5"`` for 5 and ``"true"`` for true.
@@ -149,14 +199,17 @@ class Key(Struct, frozen=True):
 
     def written(self, value: object) -> object:
         """Return ``value`` as it stands in YAML or JSON: ``5s`` for 5.0, a list for a tuple."""
-        if self.notation is not None and value is not None:
-            return self.notation.write(value)
-        return list(value) if isinstance(value, tuple) else value
+        if isinstance(value, tuple):
+            return list(value)
+        return self.notation.write(value) if self.notation is not None and value is not None else value
 
     def schema(self) -> dict[str, object]:
         """JSON Schema of the value as it stands in the file."""
         schema: dict[str, object] = msgspec.json.schema(self.kind)
-        if self.notation is not None:
+        if self.notation is not None and self.many:
+            items = {"pattern": self.notation.pattern, "examples": list(self.notation.examples)}
+            schema["items"] = {"type": "string", "minLength": 1, **items}
+        elif self.notation is not None:
             schema = {
                 "description": self.description,
                 "type": ["string", "null"] if self.nullable else "string",
@@ -199,12 +252,14 @@ def _expected(kind: inspect.Type, notation: Notation | None) -> str:
             words = " or ".join(_expected(one, notation) for one in kind.types)
         case inspect.FloatType() if notation:
             words = f"{words} from {notation.write(kind.ge)} to {notation.write(kind.le)}"
+        case inspect.IntType() if notation:
+            words = f"{words} from {notation.write(kind.ge)} to {notation.write(kind.le)}"
         case inspect.IntType():
             words = f"a whole number from {kind.ge} to {kind.le}"
         case inspect.LiteralType():
             words = " or ".join(map(str, kind.values))
         case inspect.VarTupleType():
-            words = "a list of texts"
+            words = f"a list, each item {words}" if notation else "a list of texts"
         case inspect.BoolType():
             words = "true or false"
         case inspect.NoneType():

@@ -14,14 +14,27 @@ from msgspec import Struct
 
 from cgwatch.cgroup.core import CoreStats
 from cgwatch.cgroup.cpu import CpuStats
+from cgwatch.cgroup.cpuset import CpusetStats
 from cgwatch.cgroup.hierarchy import Layout
+from cgwatch.cgroup.hugetlb import HugetlbStats
 from cgwatch.cgroup.io import IoStats
 from cgwatch.cgroup.memory import MemoryStats
+from cgwatch.cgroup.numa import NumaStats
 from cgwatch.cgroup.pids import PidsStats
 from cgwatch.cgroup.pressure import PressureStats
+from cgwatch.cgroup.shares import Formula
+from cgwatch.proc.descriptors import Descriptors
+from cgwatch.proc.diskstats import Disk
+from cgwatch.proc.edac import Dimms
+from cgwatch.proc.filesystems import Filesystem
+from cgwatch.proc.limits import ResourceLimit
 from cgwatch.proc.machine import Machine
 from cgwatch.proc.meminfo import Meminfo
 from cgwatch.proc.network import InterfaceCounters
+from cgwatch.proc.schedstat import Schedstat
+from cgwatch.proc.sockets import TcpSockets, UdpSockets
+from cgwatch.proc.states import TaskStates
+from cgwatch.proc.topology import Node
 
 
 class Kind(StrEnum):
@@ -95,6 +108,10 @@ class Description(Struct, frozen=True):
     """The init process, in the host's pid namespace; ``None`` when it does not run."""
     network_mode: str | None = None
     """The runtime's word: ``host``, ``none``, ``bridge``, ``container:<id>``, ..."""
+    cgroup_path: str | None = None
+    """Where its cgroup is when it runs, by the runtime's own rules; ``None``: they are not known."""
+    cpu_shares: int | None = None
+    """What it was asked to run with, whatever became of it in the cgroup; ``None``: nobody asked."""
 
 
 class Cgroup(Struct, frozen=True):
@@ -106,6 +123,7 @@ class Cgroup(Struct, frozen=True):
     path: str
     """From the root of the hierarchy, with a leading slash; the root is ``/``."""
     inode: int
+    """0: there is no such cgroup (a container that does not run)."""
 
 
 class Container(Struct, frozen=True):
@@ -120,11 +138,49 @@ class Container(Struct, frozen=True):
     """Bound late: a container is sampled from its first tick, its name comes when the runtime gives it."""
 
 
+class Tasks(Struct, frozen=True):
+    """What tasks are doing at one moment, and averages of the last 10 seconds or so."""
+
+    states: TaskStates
+    running_load: float
+    """Tasks on a CPU or waiting for one."""
+    uninterruptible_load: float
+    """Tasks that wait, mostly for a disk, and that no signal ends."""
+
+
+class TcpTables(Struct, frozen=True):
+    """The TCP sockets of one network namespace; ``None``: the kernel has no such table."""
+
+    v4: TcpSockets | None = None
+    v6: TcpSockets | None = None
+
+
+class UdpTables(Struct, frozen=True):
+    """The UDP sockets of one network namespace; ``None``: the kernel has no such table."""
+
+    v4: UdpSockets | None = None
+    v6: UdpSockets | None = None
+
+
 class Detail(Struct, frozen=True):
     """What /proc tells of a container's processes and sockets, where somebody wants it (``sampling.plan``).
 
-    It is read at intervals of its own, so the same object may be in several snapshots.
+    It is read at intervals of its own, so the same object may be in several snapshots. Its processes are
+    those of the cgroup and of all below it. A field is ``None`` where nobody wants it, where the agent may
+    not look at one of the processes, and where the pids in cgroup files are not those of its /proc.
     """
+
+    tasks: Tasks | None = None
+    sched: Schedstat | None = None
+    """With the processes that have ended since the agent first saw them; it never goes down."""
+    open_files: Descriptors | None = None
+    limits: Mapping[str, ResourceLimit] | None = None
+    """``max_open_files`` of the init process."""
+    tcp: TcpTables | None = None
+    """This and the next two: in the network namespace that the container shows, as ``Sample.network``."""
+    udp: UdpTables | None = None
+    tcp_counters: Mapping[str, int] | None = None
+    """By the names of /proc/net/snmp (Tcp) and netstat (TcpExt), in small letters."""
 
 
 class Sample(Struct, frozen=True):
@@ -141,6 +197,9 @@ class Sample(Struct, frozen=True):
     io: IoStats | None = None
     pids: PidsStats | None = None
     pressure: PressureStats | None = None
+    cpuset: CpusetStats | None = None
+    hugetlb: HugetlbStats | None = None
+    numa: NumaStats | None = None
     core: CoreStats | None = None
 
 
@@ -161,3 +220,19 @@ class Snapshot(Struct, frozen=True):
     """The node's own memory."""
     devices: Mapping[tuple[int, int], str] = {}
     """Paths of the block devices in the samples, such as ``/dev/sda``."""
+    disks: tuple[Disk, ...] | None = None
+    """What the node's block devices did; ``None``: nobody wants it, or the kernel did not say."""
+    filesystems: tuple[Filesystem, ...] = ()
+    """The node's own, as far as they answer; they are asked once a minute."""
+    topology: tuple[Node, ...] = ()
+    dimms: Mapping[str, Dimms] = {}
+    """The node's memory modules by type; empty where no driver watches them."""
+    pressure: PressureStats | None = None
+    """Of the whole node."""
+    stopped: tuple[Sample, ...] = ()
+    """The containers that a runtime knows and that have no cgroup, ordered by path: of these there is nothing
+    but ``container``, whose cgroup has no inode and the path that it had or is going to have."""
+    stopped_left_out: int = 0
+    """How many more of these there are: the oldest."""
+    formulas: Mapping[str, Formula] = {}
+    """How ``cpu.shares`` became ``cpu.weight``, by who wrote it (``sampling.formulas``), as far as known."""

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar
 
 from msgspec import Meta, Struct, field, structs
 
-from cgwatch.keys import ADDRESS, DOCKER_SOCKET, DURATION, PATH, is_section, keys_of
+from cgwatch.keys import (
+    ADDRESS,
+    DOCKER_SOCKET,
+    DURATION,
+    LABEL_RENAME,
+    MATCHER,
+    PATH,
+    SIZE,
+    is_section,
+    keys_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +47,10 @@ class Roots(Struct, frozen=True, forbid_unknown_fields=True):
         str,
         Meta(description="The proc file system.", extra={"notation": PATH, "flag": "--proc-root"}),
     ] = "/proc"
+    sys: Annotated[
+        str,
+        Meta(description="The sys file system.", extra={"notation": PATH, "flag": "--sys-root"}),
+    ] = "/sys"
 
 
 class Sampling(Struct, frozen=True, forbid_unknown_fields=True):
@@ -142,9 +156,7 @@ class Groups(Struct, frozen=True, forbid_unknown_fields=True):
     )
     network: Annotated[bool, Meta(description="Counters of the interfaces inside a container.")] = True
     pressure: Annotated[bool, Meta(description="Time stalled for want of CPU, memory and I/O.")] = True
-    pids: Annotated[bool, Meta(description="Highest number of tasks, and forks that the limit refused.")] = (
-        True
-    )
+    pids: Annotated[bool, Meta(description="Tasks, their peak, and forks that the limit refused.")] = True
     cgroup: Annotated[
         bool, Meta(description="Nested cgroups, and removed ones that the kernel still holds (leaks).")
     ] = True
@@ -178,10 +190,73 @@ class Groups(Struct, frozen=True, forbid_unknown_fields=True):
         return frozenset(field.encode_name for field in structs.fields(self) if getattr(self, field.name))
 
 
+class Shown(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which cgroups the metrics page shows: those to which any of include and none of exclude applies.
+
+    Each is a glob over one thing: cgroup=PATH, kind=container, runtime=docker, name=, image= or label.KEY=.
+    """
+
+    include: Annotated[
+        tuple[Annotated[str, Meta(min_length=1)], ...],
+        Meta(description="Show these alone; without any, all of them.", extra={"notation": MATCHER}),
+    ] = ()
+    exclude: Annotated[
+        tuple[Annotated[str, Meta(min_length=1)], ...],
+        Meta(
+            description="Never show these; systemd makes a cgroup for each mount, in which nothing runs.",
+            extra={"notation": MATCHER},
+        ),
+    ] = ("cgroup=*.mount",)
+
+
+class PageBounds(Struct, frozen=True, forbid_unknown_fields=True):
+    """How large the metrics page may become, whatever containers and their labels are like."""
+
+    series: Annotated[
+        int,
+        Meta(
+            ge=1000,
+            le=100_000_000,
+            description="Series of all cgroups; beyond, plain cgroups are left out first, containers last.",
+        ),
+    ] = 500_000
+    page_bytes: Annotated[
+        int,
+        Meta(
+            ge=1 << 20,
+            le=1 << 34,
+            description="Size of the same, before compression.",
+            extra={"notation": SIZE},
+        ),
+    ] = field(name="page", default=128 << 20)
+    labels: Annotated[
+        int,
+        Meta(ge=0, le=10_000, description="Labels of containers, by name; the first in alphabetical order."),
+    ] = 64
+    label_bytes: Annotated[
+        int,
+        Meta(
+            ge=16,
+            le=1 << 20,
+            description="Length of the value of a container's label, name or image; the rest is cut off.",
+            extra={"notation": SIZE},
+        ),
+    ] = field(name="label", default=1024)
+
+
 class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
     """What the metrics page shows."""
 
     groups: Groups = Groups()
+    include: Annotated[
+        tuple[Annotated[str, Meta(min_length=1)], ...],
+        Meta(description="Metrics to show of groups that are off, as globs over their names."),
+    ] = ()
+    exclude: Annotated[
+        tuple[Annotated[str, Meta(min_length=1)], ...],
+        Meta(description="Metrics not to show, as globs over their names."),
+    ] = ()
+    cgroups: Shown = Shown()
     scheme: Annotated[
         LabelScheme,
         Meta(
@@ -193,9 +268,23 @@ class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
         tuple[Annotated[str, Meta(min_length=1)], ...],
         Meta(description="Labels of a container to expose as container_label_*, as globs; none by default."),
     ] = ()
+    rename_labels: Annotated[
+        tuple[Annotated[str, Meta(min_length=1)], ...],
+        Meta(
+            description="Labels of a container to expose under a name of your own, as KEY=NAME.",
+            extra={"notation": LABEL_RENAME},
+        ),
+    ] = ()
+    bounds: PageBounds = PageBounds()
     timestamps: Annotated[
         bool,
         Meta(description="Write the time of the sample beside each value."),
+    ] = False
+    strict_cadvisor: Annotated[
+        bool,
+        Meta(
+            description="cAdvisor's own values where cgwatch departs from them; the README's table has them."
+        ),
     ] = False
 
 

@@ -125,6 +125,14 @@ def format_size(size_bytes: float) -> str:
     return _scaled(size_bytes, 1024, ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"))
 
 
+def exact_size(size_bytes: int) -> str:
+    """``128MiB``, ``1000B``: the largest unit without a fraction, in the notation of :func:`parse_size`."""
+    for power, suffix in ((5, "PiB"), (4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if size_bytes and size_bytes % 1024**power == 0:
+            return f"{size_bytes // 1024**power}{suffix}"
+    return f"{size_bytes}B"
+
+
 def format_count(count: float) -> str:
     """Powers of 1000, four digits at most (``1.5k``, ``20M``); ``max`` for ``math.inf``."""
     return _scaled(count, 1000, ("", "k", "M", "G", "T", "P", "E"))

@@ -1,7 +1,7 @@
 """What each cgroup uses, in the numbers that users of ``docker stats`` know. Pure.
 
 The formulas are those of docker/cli, ``cli/command/container/stats_helpers.go``: memory is
-``calculateMemUsageUnixNoCache``, block I/O ``calculateBlockIO``, network ``calculateNetwork``. CPU time is
+``MemoryStats.docker_usage_bytes``, block I/O ``calculateBlockIO``, network ``calculateNetwork``. CPU time is
 divided by the time between two snapshots; docker's ``calculateCPUPercentUnix`` divides it by the time of all
 CPUs and multiplies by their number, which is the same.
 """
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
     from cgwatch.cgroup.cpu import CpuStats
-    from cgwatch.cgroup.memory import MemoryStats
     from cgwatch.model import Container, Sample, Snapshot
 
     Counters: TypeAlias = Mapping[Hashable, int | None]
@@ -101,7 +100,7 @@ def _interval_seconds(before: Snapshot | None, after: Snapshot) -> float | None:
 def _usage(before: Sample | None, after: Sample, seconds: float | None, snapshot: Snapshot) -> Usage:
     container, memory = after.container, after.memory
     description = container.description
-    used = _memory_used(memory) if memory else None
+    used = memory.docker_usage_bytes if memory else None
     limit = memory.limit_bytes if memory else None
     machine = snapshot.memory.total_bytes if snapshot.memory else None
     ceiling = _finite(min((bound for bound in (limit, machine) if bound is not None), default=None))
@@ -154,14 +153,6 @@ def _valid(text: str) -> str:
 
 def _finite(value: float | None) -> int | None:
     return None if value is None or value == math.inf else int(value)
-
-
-def _memory_used(memory: MemoryStats) -> int | None:
-    """Usage without inactive file cache; where that is not the smaller, docker shows the usage."""
-    usage, inactive = memory.usage_bytes, memory.stat.inactive_file_bytes
-    if usage is None or inactive is None or inactive >= usage:
-        return usage
-    return usage - inactive
 
 
 def _cpu(before: CpuStats | None, after: CpuStats | None, seconds: float | None) -> float | None:

@@ -7,6 +7,7 @@ import queue
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from msgspec import structs
 
 from cgwatch.agent import Agent, FailureLog, Inbox, Stop, make_renderer, open_sampler
 from cgwatch.cgroup.hierarchy import Layout
@@ -224,6 +225,34 @@ def test_what_is_said_again_replaces_what_was_said_before(core: Core) -> None:
 def test_a_forgotten_container_is_not_described_any_more(core: Core) -> None:
     core.agent.take(Described(DOCKER, (description(ID, "shop"),)))
     core.agent.take(Forgotten(DOCKER, ID))
+    core.agent.take(Forgotten(DOCKER, ID))
+    assert core.sampler.descriptions == {}
+
+
+def ended(exit_code: int) -> Lifecycle:
+    return Lifecycle(DOCKER, ID, "die", 105.0, exit_code, {})
+
+
+def test_how_a_container_ended_is_known_while_it_runs_again(core: Core) -> None:
+    core.agent.take(Described(DOCKER, (structs.replace(description(ID, "shop"), exit_code=3),)))
+    core.agent.take(Described(DOCKER, (description(ID, "shop"),)))
+    assert core.sampler.descriptions[ID].exit_code == 3
+    core.agent.take(Described(DOCKER, (structs.replace(description(ID, "shop"), exit_code=0),)))
+    assert core.sampler.descriptions[ID].exit_code == 0
+
+
+def test_how_a_container_ended_is_known_from_the_event_where_the_description_came_too_late(
+    core: Core,
+) -> None:
+    core.agent.take(Described(DOCKER, (description(ID, "shop"),)))
+    core.agent.take(ended(137))
+    assert core.sampler.descriptions[ID].exit_code == 137
+    core.agent.take(Described(DOCKER, (description(ID, "shop"),)))
+    assert core.sampler.descriptions[ID].exit_code == 137
+
+
+def test_the_end_of_a_container_that_nobody_described_is_no_description(core: Core) -> None:
+    core.agent.take(ended(1))
     core.agent.take(Forgotten(DOCKER, ID))
     assert core.sampler.descriptions == {}
 

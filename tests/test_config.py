@@ -23,6 +23,7 @@ OTHER = {
     "read_only": "true",
     "roots.cgroup": "/host/sys/fs/cgroup",
     "roots.proc": "123",
+    "roots.sys": "/host/sys",
     "sampling.interval": "1m30s",
     "sampling.settings_interval": "1m",
     "sampling.machine_interval": "10m",
@@ -34,7 +35,17 @@ OTHER = {
     "discovery.docker.timeout": "250ms",
     "metrics.scheme": "kubelet",
     "metrics.container_labels": "com.example.*,app,true,5",
+    "metrics.include": "container_file_descriptors,container_ulimits_*",
+    "metrics.exclude": "container_spec_*",
+    "metrics.cgroups.include": "runtime=docker,label.team=core*",
+    "metrics.cgroups.exclude": "kind=unit",
+    "metrics.rename_labels": "com.docker.compose.service=service",
+    "metrics.bounds.series": "20000",
+    "metrics.bounds.page": "16MiB",
+    "metrics.bounds.labels": "10",
+    "metrics.bounds.label": "100B",
     "metrics.timestamps": "True",
+    "metrics.strict_cadvisor": "true",
     "server.max_requests": "1",
     "server.compression": "0",
     "log.level": "debug",
@@ -176,14 +187,17 @@ def test_state_is_kept_where_the_user_may_write(uid: int, environ: dict[str, str
             "sampling:\n  intervall: 5s\n",
             (
                 'cgwatch.yaml:2: $.sampling: "intervall" is not known here; did you mean interval?'
-                " Known are interval, descriptors"
+                " Known are interval, settings_interval, machine_interval, processes_interval,"
+                " sockets_interval, descriptors"
             ),
         ),
         (
-            "metrics: {groups: {disk: true}}",
+            "metrics: {groups: {diskio: true}}",
             (
-                'cgwatch.yaml:1: $.metrics.groups: "disk" is not known here; did you mean diskIO?'
-                " Known are cpu, percpu, memory, diskIO, network, pressure, process, spec, machine"
+                'cgwatch.yaml:1: $.metrics.groups: "diskio" is not known here; did you mean disk?'
+                " Known are cpu, percpu, memory, disk, diskIO, network, pressure, pids, cgroup, state, spec,"
+                " machine, process, cpuLoad, sched, hugetlb, cpuset, memory_numa, tcp, udp, advtcp,"
+                " cpu_topology, pressure_average"
             ),
         ),
         ("read_only: yes", 'cgwatch.yaml:1: $.read_only: "yes" is not true or false'),
@@ -263,7 +277,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ({"CGWATCH_LISTEN": ""}, 'CGWATCH_LISTEN: "" is not an address'),
         ({"CGWATCH_LISTN": ":1"}, "CGWATCH_LISTN: no variable of cgwatch .* mean CGWATCH_LISTEN\\?"),
         ({"CGWATCH_CONF": "x"}, "CGWATCH_CONF: no variable of cgwatch .* mean CGWATCH_CONFIG\\?"),
-        ({"CGWATCH_ROOTS": "x"}, "CGWATCH_ROOTS: no variable of cgwatch .* mean CGWATCH_ROOTS_PROC\\?"),
+        ({"CGWATCH_ROOTS": "x"}, "CGWATCH_ROOTS: no variable of cgwatch .* mean CGWATCH_ROOTS_SYS\\?"),
     ],
 )
 def test_an_error_in_the_environment_names_the_variable(environ: dict[str, str], message: str) -> None:
@@ -423,7 +437,8 @@ def test_the_schema_describes_every_key_as_the_file_writes_it() -> None:
 @pytest.mark.parametrize("path", [path for path, key in KEYS.items() if key.notation])
 def test_the_pattern_of_the_schema_takes_the_examples_and_the_reader_does_too(path: str) -> None:
     key = KEYS[path]
-    one = key.schema()
+    one: dict[str, Any] = key.schema()
+    one = one["items"] if key.many else one
     examples: Any = one["examples"]
 
     assert examples
@@ -433,8 +448,9 @@ def test_the_pattern_of_the_schema_takes_the_examples_and_the_reader_does_too(pa
 
 
 def test_the_groups_that_are_on_go_by_their_names_in_the_file(tmp_path: Path) -> None:
-    settings = from_text(tmp_path, "metrics: {groups: {percpu: false, process: false}}")
+    settings = from_text(tmp_path, "metrics: {groups: {percpu: false}}")
 
     assert settings.metrics.groups.enabled() == {
-        *("cpu", "memory", "diskIO", "network", "pressure", "spec", "machine")
+        *("cpu", "memory", "disk", "diskIO", "network", "pressure"),
+        *("pids", "cgroup", "state", "spec", "machine"),
     }

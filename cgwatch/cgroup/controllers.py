@@ -6,12 +6,13 @@ A new controller is one module beside this one and one row here.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from msgspec import Struct, structs
 
-from cgwatch.cgroup import core, cpu, io, memory, pids, pressure
+from cgwatch.cgroup import core, cpu, cpuset, hugetlb, io, memory, numa, pids, pressure
 from cgwatch.cgroup.files import ANY, Descriptors, File, KernelFile, Reader
 from cgwatch.cgroup.formats import FormatError, integer
 from cgwatch.cgroup.hierarchy import Hierarchies, Hierarchy
@@ -34,6 +35,11 @@ class Controller(Struct, frozen=True):
     """v2: the file that every kernel has wherever the controller is enabled, and nowhere else."""
     optional: bool = False
     """Read only if somebody wants it."""
+    details_v1: tuple[File, ...] = ()
+    """Those of ``files_v1`` that are read only if somebody wants ``<name>.details``, and that a kernel has in
+    every cgroup or in none."""
+    not_here: frozenset[str] = frozenset()
+    """Files that are not even looked for: this node has not got them, or nobody wants them."""
 
 
 CONTROLLERS = (
@@ -55,31 +61,97 @@ CONTROLLERS = (
         cpu.stats_v1,
         "cpu.weight",
     ),
-    Controller("io", frozenset({"blkio"}), io.FILES_V2, io.stats_v2, io.FILES_V1, io.stats_v1, "io.stat"),
+    Controller(
+        "io",
+        frozenset({"blkio"}),
+        io.FILES_V2,
+        io.stats_v2,
+        io.FILES_V1,
+        io.stats_v1,
+        "io.stat",
+        details_v1=io.DETAILS_V1,
+    ),
     Controller(
         "pids", frozenset({"pids"}), pids.FILES_V2, pids.stats, pids.FILES_V1, pids.stats, "pids.current"
     ),
     Controller("pressure", frozenset(), pressure.FILES, pressure.stats, pressure.FILES, pressure.stats),
+    Controller(
+        "cpuset",
+        frozenset({"cpuset"}),
+        cpuset.FILES_V2,
+        cpuset.stats,
+        cpuset.FILES_V1,
+        cpuset.stats,
+        "cpuset.cpus.effective",
+        optional=True,
+    ),
+    Controller(
+        "hugetlb",
+        frozenset({"hugetlb"}),
+        hugetlb.files_v2(hugetlb.USUAL_SIZES),
+        hugetlb.stats_v2(hugetlb.USUAL_SIZES),
+        hugetlb.files_v1(hugetlb.USUAL_SIZES),
+        hugetlb.stats_v1(hugetlb.USUAL_SIZES),
+        hugetlb.mark(hugetlb.USUAL_SIZES),
+        optional=True,
+    ),
+    # Of the memory controller, and apart since it is dear and seldom wanted.
+    Controller(
+        "numa",
+        frozenset({"memory"}),
+        numa.FILES_V2,
+        numa.stats,
+        numa.FILES_V1,
+        numa.stats,
+        optional=True,
+    ),
     Controller("core", frozenset(), core.FILES_V2, core.stats, core.FILES_V1, core.stats),
 )
 
-_FOLLOWED = frozenset().union(*(controller.v1_names for controller in CONTROLLERS))
+
+def wanted(parts: Collection[str], hierarchies: Hierarchies, sys_root: str) -> tuple[Controller, ...]:
+    """Return the table as it is read on this node, in the same order.
+
+    Optional controllers that are not among ``parts`` have no files. Files of which there can be none here
+    are left out, so that they are not looked for in every cgroup: huge pages of other machines' sizes, and
+    details that this kernel's root cgroup has not got.
+    """
+    table = []
+    for controller in CONTROLLERS:
+        if controller.optional and controller.name not in parts:
+            table.append(_unread(controller))
+        elif controller.name == "hugetlb":
+            table.append(_of_sizes(controller, hugetlb.page_sizes(sys_root)))
+        else:
+            names = {file.name for file in controller.details_v1}
+            if f"{controller.name}.details" in parts:
+                names -= _on_root(controller.details_v1, hierarchies)
+            table.append(structs.replace(controller, not_here=frozenset(names)))
+    return tuple(table)
 
 
-def wanted(parts: Collection[str]) -> tuple[Controller, ...]:
-    """Return the table, without the files of the optional controllers that are not among ``parts``."""
-    return tuple(
-        controller
-        if not controller.optional or controller.name in parts
-        else structs.replace(
-            controller, files_v2=(), stats_v2=_nothing, files_v1=(), stats_v1=_nothing, mark=""
-        )
-        for controller in CONTROLLERS
-    )
+def _unread(controller: Controller) -> Controller:
+    return Controller(controller.name, frozenset(), (), _nothing, (), _nothing, optional=True)
 
 
 def _nothing() -> None:
     return None
+
+
+def _of_sizes(controller: Controller, sizes: tuple[str, ...]) -> Controller:
+    return structs.replace(
+        controller,
+        files_v2=hugetlb.files_v2(sizes),
+        stats_v2=hugetlb.stats_v2(sizes),
+        files_v1=hugetlb.files_v1(sizes),
+        stats_v1=hugetlb.stats_v1(sizes),
+        mark=hugetlb.mark(sizes),
+    )
+
+
+def _on_root(files: tuple[File, ...], hierarchies: Hierarchies) -> set[str]:
+    holders = ((file.name, hierarchies.holder(file.controller)) for file in files)
+    return {name for name, holder in holders if holder and os.path.exists(f"{holder.directory}/{name}")}
 
 
 def uses_v1(controller: Controller, hierarchies: Hierarchies) -> bool:
@@ -103,6 +175,8 @@ def open_reader(
     v1 = uses_v1(controller, hierarchies)
 
     def locate(file: File) -> str | None:
+        if file.name in controller.not_here:
+            return None
         if not file.controller:
             holder = hierarchies.unified
         elif file.controller == ANY:
@@ -119,9 +193,15 @@ def open_reader(
     return Reader(files, stats, locate, descriptors)
 
 
-def open_tree(hierarchies: Hierarchies, proc_root: str, descriptors: Descriptors) -> Tree:
-    """Follow every hierarchy that any controller is read from."""
-    return Tree(hierarchies, _FOLLOWED, lambda hierarchy: CgroupCounter(hierarchy, proc_root, descriptors))
+def open_tree(
+    hierarchies: Hierarchies,
+    proc_root: str,
+    descriptors: Descriptors,
+    table: tuple[Controller, ...] = CONTROLLERS,
+) -> Tree:
+    """Follow every hierarchy that any controller of the table is read from."""
+    followed = frozenset().union(*(controller.v1_names for controller in table))
+    return Tree(hierarchies, followed, lambda hierarchy: CgroupCounter(hierarchy, proc_root, descriptors))
 
 
 class CgroupCounter:

@@ -24,8 +24,10 @@ class CoreStats(Struct, frozen=True, gc=False):
     frozen: bool | None = None
     """v2: whether the cgroup is frozen; since 5.2."""
     descendants: int | None = None
+    """v2: all cgroups below it. Read as seldom as a limit."""
     dying_descendants: int | None = None
-    """Removed, and still held by page cache or kernel objects: growing without end is a leak."""
+    """v2: removed, and still held by page cache or kernel objects: growing without end is a leak. Read as
+    seldom as a limit."""
 
 
 class _Events(Struct, frozen=True, gc=False):
@@ -67,12 +69,15 @@ _EVENTS = File(
 )
 _PROCESSES = File("cgroup.procs", parse_processes, many_records=True)
 
-FILES_V2 = (_PROCESSES, _EVENTS, STAT)
+# A leak shows in hours: the file is read as seldom as a limit.
+_SELDOM_STAT = structs.replace(STAT, setting=True)
+
+FILES_V2 = (_PROCESSES, _EVENTS, _SELDOM_STAT)
 # v1 makes the list when a file is opened, and anew when nobody has read it for a second
 # (CGROUP_PIDLIST_DESTROY_DELAY in kernel/cgroup/cgroup-v1.c).
 _STALE_SECONDS = 1.5
 # A cgroup made by hand may be in a few hierarchies only: any of them tells who lives there.
-FILES_V1 = (structs.replace(_PROCESSES, controller=ANY, stale_seconds=_STALE_SECONDS), _EVENTS, STAT)
+FILES_V1 = (structs.replace(_PROCESSES, controller=ANY, stale_seconds=_STALE_SECONDS), _EVENTS, _SELDOM_STAT)
 
 
 def stats(processes: _Processes | None, events: _Events | None, stat: CgroupStat | None) -> CoreStats:

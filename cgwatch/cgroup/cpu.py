@@ -38,10 +38,12 @@ class CpuStats(Struct, frozen=True, gc=False):
     throttled_periods_total: int | None = None
     throttled_seconds: float | None = None
     own_throttled_seconds: float | None = None
-    """Time throttled by an ancestor's quota or its own, summed over this cgroup's CPUs (cpu.stat.local,
-    since 6.6 on v2 and 6.18 on v1)."""
+    """Time throttled by an ancestor's quota or its own while something here was ready to run, summed over
+    CPUs (cpu.stat.local, since 6.6 on v2 and 6.18 on v1)."""
     bursts_total: int | None = None
+    """Periods in which time saved up earlier was used; since 5.16, on v1 as well."""
     burst_seconds: float | None = None
+    """Since 5.16, on v1 as well."""
     quota_microseconds: int | float | None = None
     """CPU time for each period; ``math.inf``: no quota."""
     period_microseconds: int | None = None

@@ -12,7 +12,6 @@ import itertools
 import math
 import os
 import resource
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -33,6 +32,8 @@ _READ_SIZE = 4096
 _LONGEST_RECORD = 256  # in the files of many records: a line with a pid, a line of /proc/cgroups
 _READ_SIZE_LIMIT = 1 << 25  # cgroup.procs of as many processes as Linux can have: 2^22, of 8 bytes each
 
+_SHARED_DIRECTORIES = 32  # more than one cgroup has
+
 # Left to everything that is not a kept cgroup file: sockets of scrapes, the database, /proc reads.
 _RESERVED_DESCRIPTORS = 256
 
@@ -47,6 +48,7 @@ class Descriptors:
         self.budget = max(budget, 0)
         self.interval_seconds = interval_seconds
         self.kept = 0
+        self._directories: dict[str, str] = {}
 
     def take(self) -> bool:
         """Take one from the budget; False when it is used up."""
@@ -58,6 +60,15 @@ class Descriptors:
     def give_back(self) -> None:
         """Return one to the budget."""
         self.kept -= 1
+
+    def shared(self, directory: str) -> str:
+        """Return the same object for the directory of the files that are opened one after the other.
+
+        Not ``sys.intern``: up to Python 3.12.6 (CPython issue 113993) that keeps a string for ever.
+        """
+        if len(self._directories) >= _SHARED_DIRECTORIES:
+            self._directories.clear()
+        return self._directories.setdefault(directory, directory)
 
 
 def descriptor_budget() -> int:
@@ -94,7 +105,7 @@ class File(Struct, frozen=True):
     on_root: bool = True
     """Whether the root cgroup has it."""
     setting: bool = False
-    """It changes only when someone writes it."""
+    """It changes only when someone writes it, or hardly ever and may be told late."""
     needs: str = ""
     """What else it depends on: a kernel option, a boot parameter, an I/O scheduler."""
     instead_of: str = ""
@@ -135,7 +146,8 @@ class KernelFile:
     def __init__(self, path: str, file: File, descriptors: Descriptors) -> None:
         """Open ``path``; raises the ``KernelFileError`` that says what the kernel answered."""
         directory, _, name = path.rpartition("/")
-        self._directory, self._name = sys.intern(directory), sys.intern(name)
+        self._directory = descriptors.shared(directory)
+        self._name = file.name if name == file.name else name
         self.file = file
         self._raw: bytes | None = None
         self._value: Any = None
@@ -240,7 +252,9 @@ class Reader:
             try:
                 file = KernelFile(path, row, descriptors)
             except KernelFileError as error:
-                error.__cause__ = None  # and no traceback: both hold on to every frame, for the cgroup's life
+                # And no traceback: each holds on to every frame, this one too, for the cgroup's life and
+                # beyond, until the cycle is collected.
+                error.__cause__ = error.__context__ = None
                 absent.append(Fault(row, error.with_traceback(None)))
             else:
                 opened[row.name] = slot, file

@@ -11,7 +11,7 @@ import functools
 import math
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from cgwatch.cgroup.files import File
 from cgwatch.cgroup.formats import FormatError, integer, limit, nested_keyed
@@ -30,6 +30,24 @@ class IoDevice(Struct, frozen=True, gc=False):
     discards_total: int | None = None
     bytes_by_operation: tuple[tuple[str, int], ...] = ()
     """v1: the kernel's own words (Read, Write, Sync, Async, Discard, Total) and bytes."""
+    read_seconds: float | None = None
+    """v1: time that the device took for reads, summed over requests; this and the next six are told by the
+    schedulers of ``DETAILS_V1`` alone."""
+    write_seconds: float | None = None
+    service_seconds: float | None = None
+    """Of all requests."""
+    wait_seconds: float | None = None
+    """Time that requests waited for the scheduler to hand them to the device."""
+    reads_merged_total: int | None = None
+    writes_merged_total: int | None = None
+    queued: int | None = None
+    """Requests that the scheduler holds at this moment."""
+    cost_usage_seconds: float | None = None
+    """v2: time of the device that the requests were charged, by the model of the io.cost controller."""
+    cost_wait_seconds: float | None = None
+    """Time waited for a budget; this and the next two are told with blk_cgroup.blkcg_debug_stats=1 alone."""
+    cost_indebt_seconds: float | None = None
+    cost_indelay_seconds: float | None = None
 
 
 class IoLimit(Struct, frozen=True, gc=False):
@@ -61,6 +79,8 @@ def _device(text: str, raw: bytes) -> tuple[int, int]:
     raise FormatError("a device as MAJOR:MINOR", raw)
 
 
+_MICROSECONDS = 1_000_000
+_NANOSECONDS = 1_000_000_000
 _DEVICE_LENGTH = 21  # two numbers of 32 bits
 _UNKNOWN = "(unknown)"
 _UNKNOWN_BYTES = _UNKNOWN.encode()
@@ -68,30 +88,45 @@ _UNKNOWN_BYTES = _UNKNOWN.encode()
 
 
 def parse_io_stat(raw: bytes) -> tuple[IoDevice, ...]:
-    """``io.stat``: a line for each device; keys that we do not know (``cost.*``) are skipped."""
+    """``io.stat``: a line for each device; keys that we do not know (``cost.vrate``) are skipped."""
     devices = []
     for text, values in nested_keyed(raw).items():
         if not values or text == _UNKNOWN:  # without values: only ever touched by its ancestors
             continue
         major, minor = _device(text, raw)
-        devices.append(
-            IoDevice(
-                major,
-                minor,
-                read_bytes_total=_value(values, "rbytes"),
-                written_bytes_total=_value(values, "wbytes"),
-                discarded_bytes_total=_value(values, "dbytes"),
-                reads_total=_value(values, "rios"),
-                writes_total=_value(values, "wios"),
-                discards_total=_value(values, "dios"),
-            )
+        device = IoDevice(
+            major,
+            minor,
+            read_bytes_total=_value(values, "rbytes"),
+            written_bytes_total=_value(values, "wbytes"),
+            discarded_bytes_total=_value(values, "dbytes"),
+            reads_total=_value(values, "rios"),
+            writes_total=_value(values, "wios"),
+            discards_total=_value(values, "dios"),
         )
+        devices.append(_with_costs(device, values) if "cost.usage" in values else device)
     return tuple(devices)
+
+
+def _with_costs(device: IoDevice, values: dict[str, str]) -> IoDevice:
+    """Add what the io.cost controller charged (block/blk-iocost.c, since 5.10)."""
+    return structs.replace(
+        device,
+        cost_usage_seconds=_microseconds(values, "cost.usage"),
+        cost_wait_seconds=_microseconds(values, "cost.wait"),
+        cost_indebt_seconds=_microseconds(values, "cost.indebt"),
+        cost_indelay_seconds=_microseconds(values, "cost.indelay"),
+    )
 
 
 def _value(values: dict[str, str], key: str) -> int | None:
     text = values.get(key)
     return None if text is None else integer(text.encode())
+
+
+def _microseconds(values: dict[str, str], key: str) -> float | None:
+    value = _value(values, key)
+    return None if value is None else value / _MICROSECONDS
 
 
 def parse_io_max(raw: bytes) -> tuple[IoLimit, ...]:
@@ -198,10 +233,12 @@ def stats_v2(
 
 _V1: dict[str, Any] = {"controller": "blkio"}
 _CFQ = "the CFQ I/O scheduler (before 5.0)"
+_BYTES_AND_OPERATIONS = ("io_service_bytes", "io_serviced")
+_DETAILS = ("io_service_time", "io_wait_time", "io_merged", "io_queued")
 
 
-def _counters(prefix: str, needs: str) -> tuple[File, ...]:
-    """Bytes and operations as one scheduler counts them: with the descendants where it can."""
+def _counters(prefix: str, needs: str, words: tuple[str, ...] = _BYTES_AND_OPERATIONS) -> tuple[File, ...]:
+    """What one scheduler counts: with the descendants where it can."""
     return tuple(
         File(
             name + suffix,
@@ -210,10 +247,17 @@ def _counters(prefix: str, needs: str) -> tuple[File, ...]:
             instead_of=name + "_recursive" if not suffix else "",
             **_V1,
         )
-        for name in (f"{prefix}.io_service_bytes", f"{prefix}.io_serviced")
+        for name in (f"{prefix}.{word}" for word in words)
         for suffix in ("_recursive", "")
     )
 
+
+DETAILS_V1 = (
+    *_counters("blkio.bfq", "the BFQ I/O scheduler with CONFIG_BFQ_CGROUP_DEBUG", _DETAILS),
+    *_counters("blkio", _CFQ, _DETAILS),
+)
+"""Nanoseconds, merges and queues: few kernels have these files, so they are not looked for everywhere
+(``controllers.wanted``)."""
 
 FILES_V1 = (
     # Who counted: a device's first source in this order. The throttle layer sees every request, but since
@@ -227,12 +271,13 @@ FILES_V1 = (
     File("blkio.throttle.write_iops_device", parse_blkio_bound, setting=True, needs=_THROTTLE, **_V1),
     File("blkio.bfq.weight", parse_weight, setting=True, on_root=False, needs=_BFQ, **_V1),
     File("blkio.weight", parse_weight, setting=True, on_root=False, needs=_CFQ, **_V1),
+    *DETAILS_V1,
 )
 
 
-def stats_v1(*values: Any) -> IoStats:  # noqa: ANN401 - the twelve counters, then bounds and weights, as in FILES_V1
+def stats_v1(*values: Any) -> IoStats:  # noqa: ANN401 - twelve counters, bounds, weights, details, as in FILES_V1
     """Make one object of the files in ``FILES_V1``."""
-    counters, bounds, weights = values[:12], values[12:16], values[16:]
+    counters, bounds, weights, details = values[:12], values[12:16], values[16:18], values[18:]
     devices: dict[tuple[int, int], IoDevice] = {}
     for source in range(0, 12, 4):
         recursive_bytes, own_bytes, recursive_operations, own_operations = counters[source : source + 4]
@@ -241,7 +286,9 @@ def stats_v1(*values: Any) -> IoStats:  # noqa: ANN401 - the twelve counters, th
         for device in by_bytes.keys() | by_operations.keys():
             if device not in devices:
                 devices[device] = _device_v1(device, by_bytes.get(device, {}), by_operations.get(device, {}))
-    has_counters = any(counter is not None for counter in counters)
+    for device, more in _details_v1(details).items():
+        devices[device] = structs.replace(devices.get(device, IoDevice(*device)), **more)
+    has_counters = any(counter is not None for counter in (*counters, *details))
     return IoStats(
         devices=tuple(devices[device] for device in sorted(devices)) if has_counters else None,
         limits=_limits_v1(*bounds),
@@ -260,6 +307,32 @@ def _device_v1(device: tuple[int, int], by_bytes: dict[str, int], operations: di
         discards_total=operations.get("Discard"),
         bytes_by_operation=tuple(by_bytes.items()),
     )
+
+
+def _details_v1(details: tuple[Operations | None, ...]) -> dict[tuple[int, int], dict[str, float]]:
+    """Return the fields of each device that any scheduler tells more of: the first one's."""
+    found: dict[tuple[int, int], dict[str, float]] = {}
+    for start in range(0, len(details), 2 * len(_DETAILS)):
+        pairs = details[start : start + 2 * len(_DETAILS)]
+        of_files = [recursive or own or {} for recursive, own in zip(pairs[::2], pairs[1::2], strict=True)]
+        for device in set().union(*of_files) - found.keys():
+            service, wait, merged, queued = (of_file.get(device, {}) for of_file in of_files)
+            values = {
+                "read_seconds": _seconds(service, "Read"),
+                "write_seconds": _seconds(service, "Write"),
+                "service_seconds": _seconds(service, "Total"),
+                "wait_seconds": _seconds(wait, "Total"),
+                "reads_merged_total": merged.get("Read"),
+                "writes_merged_total": merged.get("Write"),
+                "queued": queued.get("Total"),
+            }
+            found[device] = {name: value for name, value in values.items() if value is not None}
+    return found
+
+
+def _seconds(operations: dict[str, int], word: str) -> float | None:
+    nanoseconds = operations.get(word)
+    return None if nanoseconds is None else nanoseconds / _NANOSECONDS
 
 
 def _limits_v1(

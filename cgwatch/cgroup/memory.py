@@ -7,11 +7,12 @@ v1 numbers are the hierarchical ones (``total_*``): v2 has no others, and a cont
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from msgspec import Struct
 
-from cgwatch.cgroup.files import File
+from cgwatch.cgroup.files import Fault, File
 from cgwatch.cgroup.formats import boolean, flat_keyed, integer, limit
 
 _UNLIMITED_V1 = 1 << 62
@@ -122,7 +123,8 @@ class MemoryEvents(Struct, frozen=True, gc=False):
     """``memory.events`` and ``memory.events.local``: how often a boundary was met, as counts.
 
     ``low``, ``high``, ``max`` and ``oom`` belong to the cgroup whose limit it was; ``oom_kill`` to the
-    cgroup of the victim. v1 knows ``oom_kill`` alone (memory.oom_control, since 4.13).
+    cgroup of the victim, and when a whole group is killed, its first victim counts twice. v1 knows
+    ``oom_kill`` alone (memory.oom_control, since 4.13).
     """
 
     low: int | None = None
@@ -159,6 +161,8 @@ class MemoryStats(Struct, frozen=True, gc=False):
     """All that is charged, page cache and kernel memory included."""
     peak_bytes: int | None = None
     """The highest usage so far."""
+    peak_is_sampled: bool = False
+    """The kernel does not keep the peak (v2 before 5.19): it is the highest of the samples."""
     limit_bytes: int | float | None = None
     high_bytes: int | float | None = None
     """v2: above it the tasks are throttled and reclaimed from, never killed."""
@@ -192,6 +196,7 @@ class MemoryStats(Struct, frozen=True, gc=False):
     events_local: MemoryEvents = MemoryEvents()
     """Of this cgroup alone; since 5.2. v1: ``oom_kill`` of memory.oom_control."""
     swap_events: SwapEvents = SwapEvents()
+    """Read as seldom as a limit."""
 
     @property
     def working_set_bytes(self) -> int | None:
@@ -199,6 +204,17 @@ class MemoryStats(Struct, frozen=True, gc=False):
         if self.usage_bytes is None:
             return None
         return max(self.usage_bytes - (self.stat.inactive_file_bytes or 0), 0)
+
+    @property
+    def docker_usage_bytes(self) -> int | None:
+        """Usage as ``docker stats`` shows it: without the inactive file cache, unless that is no less.
+
+        ``calculateMemUsageUnixNoCache`` of docker/cli, ``cli/command/container/stats_helpers.go``.
+        """
+        usage, inactive = self.usage_bytes, self.stat.inactive_file_bytes
+        if usage is None or inactive is None or inactive >= usage:
+            return usage
+        return usage - inactive
 
 
 def _limit_v1(raw: bytes) -> int | float:
@@ -213,20 +229,31 @@ _parse_swap_events = flat_keyed(SwapEvents, {name: name for name in SwapEvents._
 _parse_oom_control = flat_keyed(OomControl, {name: name for name in OomControl.__struct_fields__})
 
 _SWAP_ACCOUNTING = "swap accounting (CONFIG_SWAP; swapaccount=1 before 5.8)"
+# Counts that hardly ever move, and highest values that nobody waits for. They are late by the settings'
+# interval at most; a read at each tick would cost more than it tells.
+_SELDOM: dict[str, Any] = {"setting": True}
 
+_CURRENT, _PEAK = "memory.current", "memory.peak"
 FILES_V2 = (
-    File("memory.current", integer, on_root=False),
-    File("memory.peak", integer, since=(5, 19), on_root=False),
+    File(_CURRENT, integer, on_root=False),
+    File(_PEAK, integer, since=(5, 19), on_root=False),
     File("memory.max", limit, setting=True, on_root=False),
     File("memory.high", limit, setting=True, on_root=False),
     File("memory.low", limit, setting=True, on_root=False),
     File("memory.min", limit, setting=True, since=(4, 18), on_root=False),
     File("memory.oom.group", boolean, setting=True, since=(4, 19), on_root=False),
     File("memory.swap.current", integer, on_root=False, needs=_SWAP_ACCOUNTING),
-    File("memory.swap.peak", integer, since=(6, 5), on_root=False, needs=_SWAP_ACCOUNTING),
+    File("memory.swap.peak", integer, since=(6, 5), on_root=False, needs=_SWAP_ACCOUNTING, **_SELDOM),
     File("memory.swap.max", limit, setting=True, on_root=False, needs=_SWAP_ACCOUNTING),
     File("memory.swap.high", limit, setting=True, since=(5, 8), on_root=False, needs=_SWAP_ACCOUNTING),
-    File("memory.swap.events", _parse_swap_events, since=(5, 0), on_root=False, needs=_SWAP_ACCOUNTING),
+    File(
+        "memory.swap.events",
+        _parse_swap_events,
+        since=(5, 0),
+        on_root=False,
+        needs=_SWAP_ACCOUNTING,
+        **_SELDOM,
+    ),
     File("memory.events", _parse_events, on_root=False),
     File("memory.events.local", _parse_events, since=(5, 2), on_root=False),
     # The root has it as well; nothing else of the controller is there.
@@ -277,6 +304,12 @@ def stats_v2(  # noqa: PLR0913 - one argument for each row of FILES_V2
         events_local=events_local or MemoryEvents(),
         swap_events=swap_events or SwapEvents(),
     )
+
+
+def keeps_no_peak(absent: Iterable[Fault]) -> bool:
+    """Whether a cgroup has a usage and no peak of it, by the files that it does not have: v2 before 5.19."""
+    names = {fault.file.name for fault in absent}
+    return _PEAK in names and _CURRENT not in names
 
 
 _V1: dict[str, Any] = {"controller": "memory"}

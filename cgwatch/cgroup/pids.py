@@ -1,7 +1,7 @@
 """The pids controller: tasks (processes and threads) of one cgroup and all below it.
 
 v2: Documentation/admin-guide/cgroup-v2.rst, "PID". v1: Documentation/admin-guide/cgroup-v1/pids.rst,
-the same files since 4.3.
+the same files since the same kernels.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ class PidsStats(Struct, frozen=True, gc=False):
     current: int | None = None
     limit: int | float | None = None
     peak: int | None = None
-    fork_failures_total: int | None = None
-    """Forks that the limit refused: ``max`` of ``pids.events``."""
+    """The highest ``current`` so far; since 6.1."""
+    limit_hits_total: int | None = None
+    """``max`` of ``pids.events``. v2 since 6.11: how often this cgroup's limit or one below refused a fork.
+    v1, and v2 before: how many forks in this very cgroup were refused, by its limit or one above. Read as
+    seldom as a limit."""
 
 
 class _PidsEvents(Struct, frozen=True, gc=False):
@@ -30,7 +33,8 @@ FILES_V2 = (
     File("pids.current", integer, on_root=False),
     File("pids.max", limit, setting=True, on_root=False),
     File("pids.peak", integer, since=(6, 1), on_root=False),
-    File("pids.events", flat_keyed(_PidsEvents, {"max": "max"}), since=(4, 8), on_root=False),
+    # It moves when something goes wrong: read as seldom as a limit.
+    File("pids.events", flat_keyed(_PidsEvents, {"max": "max"}), since=(4, 8), on_root=False, setting=True),
 )
 FILES_V1 = tuple(structs.replace(file, controller="pids") for file in FILES_V2)
 

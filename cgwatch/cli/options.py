@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_SHARED = ("roots.cgroup", "roots.proc", "state_dir", "log.level", "log.format")
+_SHARED = ("roots.cgroup", "roots.proc", "roots.sys", "state_dir", "log.level", "log.format")
 _FILE = "cgwatch.file"
 _FLAGS = "cgwatch.flags"
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct
 
 from cgwatch.discovery.agenda import Agenda
-from cgwatch.discovery.docker_answers import CONTAINER_ID, describe, lifecycle, listed_id
+from cgwatch.discovery.docker_answers import CONTAINER_ID, cgroup_driver, describe, lifecycle, listed_id
 from cgwatch.discovery.runtime import Availability, Described, Forgotten
 from cgwatch.errors import RuntimeUnavailableError
 from cgwatch.model import Runtime
@@ -97,6 +97,7 @@ class DockerWatcher:
         self._seen: OrderedDict[tuple[float, str, str], None] = OrderedDict()
         # Of the describing thread alone.
         self._described: set[str] = set()
+        self._cgroup_driver: str | None = None
         # Of both and of the callers, under the condition's lock.
         self._changed = threading.Condition()
         self._agenda = Agenda(pace.first_ask_seconds, pace.longest_ask_seconds)
@@ -294,6 +295,7 @@ class DockerWatcher:
         """Ask for all containers; those that were described and are not there any more are forgotten."""
         with self._call("list"):
             listed = [listed_id(container) for container in client.containers(all=True)]
+        self._cgroup_driver = self._ask_for_cgroup_driver(client)
         for _ in range(listed.count(None)):
             self._observer.call(Runtime.DOCKER, "list", 0.0, "malformed")
         # An element that cannot be read may be any container, so then nobody is known to be gone.
@@ -304,12 +306,22 @@ class DockerWatcher:
             for container_id in filter(None, listed):
                 self._agenda.want(container_id)
 
+    def _ask_for_cgroup_driver(self, client: APIClient) -> str | None:
+        """Find out where cgroups are made; some proxies keep that to themselves, and names matter more."""
+        from docker.errors import DockerException  # noqa: PLC0415 - loaded already, there is a client
+
+        try:
+            with self._call("info"):
+                return cgroup_driver(client.info())
+        except (DockerException, RuntimeUnavailableError, OSError, ValueError):
+            return None
+
     def _inspect(self, client: APIClient, container_id: str) -> None:
         from docker.errors import NotFound  # noqa: PLC0415 - loaded already, there is a client
 
         description = None
         with self._call("inspect"), suppress(NotFound):  # not (any more) Docker's: no failure
-            description = describe(client.inspect_container(container_id))
+            description = describe(client.inspect_container(container_id), self._cgroup_driver)
             if description.container_id != container_id:
                 raise RuntimeUnavailableError(f"docker inspect {container_id}: it answers for another id")
         if description is None:

@@ -64,6 +64,8 @@ class _Config(Struct, frozen=True, rename="pascal"):
 
 class _HostConfig(Struct, frozen=True, rename="pascal"):
     network_mode: str | None = None
+    cgroup_parent: str | None = None
+    cpu_shares: int | None = None
 
 
 class _Inspect(Struct, frozen=True, rename="pascal"):
@@ -89,6 +91,12 @@ class _Listed(Struct, frozen=True, rename="pascal"):
     created: int | None = None
 
 
+class _Info(Struct, frozen=True, rename="pascal"):
+    """The fields of ``GET /info`` that are used."""
+
+    cgroup_driver: str | None = None
+
+
 class _Identified(Struct, frozen=True, rename="pascal"):
     """The same, where nothing else matters."""
 
@@ -111,8 +119,8 @@ class _Event(Struct, frozen=True):
 _EVENT: Final = msgspec.json.Decoder(_Event)
 
 
-def describe(inspect: Mapping[str, Any]) -> Description:
-    """Say what Docker's ``inspect`` says of a container.
+def describe(inspect: Mapping[str, Any], cgroup_driver: str | None = None) -> Description:
+    """Say what Docker's ``inspect`` says of a container; ``cgroup_driver`` is what its ``info`` says.
 
     Absent fields are ``None`` or empty; a field of another type than Docker documents raises
     ``RuntimeUnavailableError`` with its path.
@@ -123,7 +131,7 @@ def describe(inspect: Mapping[str, Any]) -> Description:
         created, started, finished = map(_time, (answer.created, state.started_at, state.finished_at))
     except ValueError as error:  # a field by msgspec, or a date
         raise RuntimeUnavailableError(f"docker inspect: {error}; is this Docker's API?") from error
-    config = answer.config or _Config()
+    config, host_config = answer.config or _Config(), answer.host_config or _HostConfig()
     # dockerd sets ExitCode to 0 when a container starts, and leaves it so while it was never started.
     in_between = not state.running or state.restarting
     ended = in_between and (finished is not None or state.exit_code)
@@ -144,8 +152,37 @@ def describe(inspect: Mapping[str, Any]) -> Description:
         else state.health.status,
         restart_count=answer.restart_count,
         pid=state.pid or None,
-        network_mode=(answer.host_config or _HostConfig()).network_mode or None,
+        network_mode=host_config.network_mode or None,
+        cgroup_path=cgroup_path(answer.id, host_config.cgroup_parent or "", cgroup_driver),
+        cpu_shares=host_config.cpu_shares or None,
     )
+
+
+def cgroup_path(container_id: str, parent: str, driver: str | None) -> str | None:
+    """Return where Docker makes a container's cgroup; ``None`` with a driver that is not known.
+
+    ``parent`` is what the container was created with, empty for the daemon's default. What no answer of the
+    API tells is a default that the daemon was started with (``--cgroup-parent``).
+    """
+    if driver == "cgroupfs":
+        return f"/{parent.strip('/') or 'docker'}/{container_id}"
+    if driver != "systemd":
+        return None
+    # systemd.slice(5): a-b.slice lies in a.slice; -.slice is the root.
+    words = (parent.strip("/") or "system.slice").removesuffix(".slice").strip("-").split("-")
+    slices = ["-".join(words[:number]) for number in range(1, len(words) + 1) if words[0]]
+    return "".join(f"/{name}.slice" for name in slices) + f"/docker-{container_id}.scope"
+
+
+def cgroup_driver(info: object) -> str | None:
+    """Return who makes Docker's cgroups by its ``info``: ``cgroupfs``, ``systemd`` or ``none``.
+
+    Raises ``RuntimeUnavailableError`` when the field is not as documented.
+    """
+    try:
+        return msgspec.convert(info, _Info).cgroup_driver
+    except msgspec.ValidationError as error:
+        raise RuntimeUnavailableError(f"docker info: {error}; is this Docker's API?") from error
 
 
 def _time(text: str | None) -> float | None:

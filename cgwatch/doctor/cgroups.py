@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cgwatch.cgroup.controllers import CONTROLLERS, Controller, uses_v1
+from cgwatch.cgroup.controllers import Controller, uses_v1
 from cgwatch.doctor.affected import affected, phrase
 from cgwatch.doctor.finding import Finding, Level, counted, ok
 from cgwatch.doctor.namespaces import is_initial
@@ -85,9 +85,9 @@ def _shows_root(hierarchy: Hierarchy) -> bool:
 
 
 def controllers(host: Host, survey: Survey) -> Iterator[Finding]:
-    """Which controllers are mounted or offered at all."""
-    for controller in CONTROLLERS:
-        if not controller.v1_names:
+    """Which controllers are mounted or offered at all, of those whose metrics are wanted."""
+    for controller in survey.controllers:
+        if not controller.mark:
             continue
         missing = _missing(controller, survey)
         for name in sorted(missing):
@@ -140,7 +140,7 @@ def _how_to_get(name: str, host: Host, survey: Survey) -> str:
 
 def enabled(_host: Host, survey: Survey) -> Iterator[Finding]:
     """v2: containers for which a parent keeps a controller to itself (``cgroup.subtree_control``)."""
-    for controller in CONTROLLERS:
+    for controller in survey.controllers:
         if not controller.mark or uses_v1(controller, survey.hierarchies):
             continue
         if _missing(controller, survey):

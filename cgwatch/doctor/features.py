@@ -61,9 +61,10 @@ FEATURES = (
     Feature(
         "peak memory",
         "memory",
-        attrgetter("peak_bytes"),
+        lambda memory: None if memory.peak_is_sampled else memory.peak_bytes,
         frozenset({"memory.peak"}),
-        "missing: container_memory_max_usage_bytes",
+        "container_memory_max_usage_bytes is the highest of cgwatch's samples, without what came and went"
+        " between them",
         "use kernel 5.19 or newer, or max_over_time(container_memory_usage_bytes[...])",
     ),
     Feature(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, TypeAlias
 from msgspec import Struct
 
 from cgwatch.cgroup import hierarchy
-from cgwatch.cgroup.controllers import CONTROLLERS
 from cgwatch.cgroup.hierarchy import Hierarchies
 from cgwatch.errors import KernelFileError
 from cgwatch.model import Container, Kind, Sample, Snapshot
@@ -16,6 +15,7 @@ from cgwatch.sampling.tolerance import KernelVersion
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from cgwatch.cgroup.controllers import Controller
     from cgwatch.cgroup.files import Descriptors, File
     from cgwatch.sampling.followed import Followed
     from cgwatch.sampling.sampler import Sampler
@@ -47,6 +47,8 @@ class Survey(Struct, frozen=True):
     """What one sample told."""
 
     hierarchies: Hierarchies
+    controllers: tuple[Controller, ...]
+    """Without the files of those that nobody wants."""
     snapshot: Snapshot
     kernel: KernelVersion
     absences: tuple[Absence, ...]
@@ -79,10 +81,11 @@ def take(settings: Settings, open_sampler: OpenSampler) -> Survey:
         snapshot = sampler.sample(0)
         return Survey(
             hierarchies=hierarchies,
+            controllers=sampler.controllers,
             snapshot=snapshot,
             kernel=sampler.kernel,
             absences=tuple(
-                absence for followed in sampler.followed for absence in _absences(followed, sampler.kernel)
+                absence for followed in sampler.followed for absence in _absences(followed, sampler)
             ),
             failures=tuple(failures),
             descriptors_kept=descriptors.kept,
@@ -93,11 +96,11 @@ def take(settings: Settings, open_sampler: OpenSampler) -> Survey:
         sampler.close()
 
 
-def _absences(followed: Followed, kernel: KernelVersion) -> Iterator[Absence]:
-    found = list(followed.absences(kernel))
+def _absences(followed: Followed, sampler: Sampler) -> Iterator[Absence]:
+    found = list(followed.absences(sampler.kernel))
     names = {fault.file.name for fault, _ in found}
     disabled = {
-        file for controller in CONTROLLERS if controller.mark in names for file in controller.files_v2
+        file for controller in sampler.controllers if controller.mark in names for file in controller.files_v2
     }
     for fault, reason in found:
         yield Absence(followed.container, fault.file, fault.error, reason, fault.file not in disabled)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
+from typing import Any
 
 from cgwatch.metrics.families.base import Family, Part
 from cgwatch.model import Sample, Snapshot
 
 Column = tuple[list[str], list[object]]
 """Labels of the containers that have a part, and the parts."""
+
+
+def getter(part: Part) -> Callable[[Sample], Any]:
+    """Return the function that takes the part out of a sample; ``None``: it has none."""
+    name, _, inner = part.partition(".")
+    if part is Part.SAMPLE:
+        # Without a cgroup there is nothing to tell but what the runtime said.
+        return lambda sample: sample if sample.container.cgroup.inode else None
+    return attrgetter(name) if not inner else lambda sample: getattr(getattr(sample, name), inner, None)
 
 
 class Columns:

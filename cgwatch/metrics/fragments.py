@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter, is_
 from typing import Any
 
+from cgwatch.metrics.columns import getter
 from cgwatch.metrics.families.base import Family, Part
 from cgwatch.model import Container, Kind, Sample, Snapshot
 
@@ -27,7 +28,7 @@ class Writer:
     def __init__(self, families: Sequence[Family], *, is_kept: bool) -> None:
         """``is_kept``: the text holds for as long as the fields are the same objects."""
         self.families = families
-        self.get = _getter(families[0].part)
+        self.get = getter(families[0].part)
         self.is_kept = is_kept
         self.has_rows = families[0].value is None
         self.write = _rows(families) if self.has_rows else _values(families)
@@ -63,14 +64,6 @@ def _rows(families: Iterable[Family]) -> Write:
         ]
 
     return write
-
-
-def _getter(part: Part) -> Callable[[Sample], Any]:
-    name, _, inner = part.partition(".")
-    if part is Part.SAMPLE:
-        # Of what has no cgroup nothing was sampled, and there is a description alone.
-        return lambda sample: sample if sample.container.cgroup.inode else None
-    return attrgetter(name) if not inner else lambda sample: getattr(getattr(sample, name), inner, None)
 
 
 def writers_of(families: Iterable[Family], *, is_kept: bool) -> tuple[Writer, ...]:

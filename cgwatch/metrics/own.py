@@ -8,7 +8,7 @@ from collections import Counter as Tally
 from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.registry import Collector
@@ -17,7 +17,9 @@ from cgwatch import __version__
 from cgwatch.cgroup.controllers import CONTROLLERS
 from cgwatch.cgroup.files import Descriptors
 from cgwatch.errors import KernelFileError
+from cgwatch.metrics.labels import LabelCensus
 from cgwatch.metrics.negotiation import Format
+from cgwatch.metrics.render import Census
 from cgwatch.model import Snapshot
 
 _SAMPLE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
@@ -26,7 +28,11 @@ _API_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 # The names that may stand in the label ``file``: a cgroup or process may have any name, and is "directory".
 _FILES = frozenset(
     file.name for controller in CONTROLLERS for file in (*controller.files_v1, *controller.files_v2)
-) | {"boot_id", "cgroups", "comm", "cpuinfo", "dev", "diskstats", "meminfo", "net", "osrelease", "stat"}
+) | {
+    *("boot_id", "cgroups", "comm", "cpuinfo", "dev", "diskstats", "meminfo", "net", "osrelease", "stat"),
+    *("cpu", "io", "irq", "memory", "mountinfo"),
+    *("fd", "limits", "netstat", "schedstat", "snmp", "task", "tcp", "tcp6", "udp", "udp6"),
+}
 
 
 class OwnMetrics:
@@ -104,6 +110,10 @@ class OwnMetrics:
     ) -> None:
         """Add what is read at each scrape: the descriptors in use and the latest snapshot."""
         self.registry.register(_Latest(descriptors, latest, interval_seconds))
+
+    def watch_page(self, latest: Callable[[], tuple[Census, LabelCensus]]) -> None:
+        """Add what is on the page of the containers, and what had no room there."""
+        self.registry.register(_Page(latest))
 
     def sampled(self, seconds: float, missed: int) -> None:
         """One tick is done."""
@@ -212,6 +222,44 @@ class _Latest(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: names are fixed, and there may be no snapshot yet when this is registered."""
+        return []
+
+
+class _Page(Collector):
+    """Of the last page: this one is being written."""
+
+    def __init__(self, latest: Callable[[], tuple[Census, LabelCensus]]) -> None:
+        self._latest = latest
+
+    def collect(self) -> Iterable[Metric]:
+        census, labels = self._latest()
+        yield _gauge("cgwatch_page_series", "Series of cgroups on the last page.", census.series)
+        yield _gauge(
+            "cgwatch_page_bytes", "Size of the same, in bytes without compression.", census.page_bytes
+        )
+        yield _gauge(
+            "cgwatch_page_cgroups_left_out",
+            "Cgroups without series on the last page, beyond metrics.bounds.series or page.",
+            census.cgroups_left_out,
+        )
+        yield _gauge(
+            "cgwatch_page_labels_left_out",
+            "Labels of containers that are not shown, beyond metrics.bounds.labels.",
+            labels.left_out,
+        )
+        yield _gauge(
+            "cgwatch_page_label_collisions",
+            "Labels of containers hidden by another one that has the same name on the page.",
+            labels.collisions,
+        )
+        yield CounterMetricFamily(
+            "cgwatch_page_label_values_cut",
+            "Values of labels that were longer than metrics.bounds.label when they were encoded.",
+            labels.cut_total,
+        )
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing, as for the latest snapshot."""
         return []
 
 

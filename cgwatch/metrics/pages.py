@@ -2,18 +2,49 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 
 from cgwatch import __version__
 from cgwatch.metrics.compression import Compressed, compress
+from cgwatch.metrics.labels import LabelCensus
 from cgwatch.metrics.landing import About, Health
 from cgwatch.metrics.negotiation import Format
 from cgwatch.metrics.own import OwnMetrics
-from cgwatch.metrics.render import Page, Renderer
+from cgwatch.metrics.render import Census, Page, Renderer
 from cgwatch.model import Kind, Snapshot
 
+LOG = logging.getLogger(__name__)
+
 _MISSED_INTERVALS = 3
+
+
+class Noted:
+    """Logs once what had no room on a page; metrics of the agent itself say how it goes on."""
+
+    def __init__(self) -> None:
+        self._logged: set[str] = set()
+
+    def note(self, census: Census, labels: LabelCensus) -> None:
+        """Take note of a page."""
+        self._log(
+            "cgroups have no series: no room on the page",
+            census.cgroups_left_out,
+            "metrics.bounds.series and metrics.bounds.page",
+        )
+        self._log("labels of containers are not shown", labels.left_out, "metrics.bounds.labels")
+        self._log("values of labels were cut", labels.cut_total, "metrics.bounds.label")
+        self._log(
+            "labels of containers are hidden by others of the same name",
+            labels.collisions,
+            "metrics.rename_labels",
+        )
+
+    def _log(self, what: str, number: int, see: str) -> None:
+        if number and what not in self._logged:
+            self._logged.add(what)
+            LOG.warning(what, extra={"number": number, "see": see})
 
 
 class _Rendered:
@@ -46,6 +77,8 @@ class LatestPages:
         self._interval_seconds = interval_seconds
         self._monotonic = monotonic
         self._started_seconds = monotonic()
+        self._noted = Noted()
+        own.watch_page(lambda: (renderer.census, renderer.label_census))
         self._lock = threading.Lock()
         self._rendered: dict[Format, _Rendered] = {}
         self._rendered_of: Snapshot | None = None
@@ -98,6 +131,7 @@ class LatestPages:
                 self._rendered_of, self._rendered = snapshot, {}
             if form not in self._rendered:
                 self._rendered[form] = _Rendered(self._renderer.page(snapshot, form))
+                self._noted.note(self._renderer.census, self._renderer.label_census)
             return self._rendered[form]
 
     def health(self) -> Health:

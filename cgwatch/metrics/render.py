@@ -8,7 +8,7 @@ once in its life. While most containers are idle, what each of them says is kept
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -16,7 +16,7 @@ from msgspec import Struct
 from cgwatch.metrics.columns import Columns
 from cgwatch.metrics.families.base import Family, Part, Type
 from cgwatch.metrics.fragments import Fragments, are_same, fields_of, writers_of
-from cgwatch.metrics.labels import CadvisorScheme, Scheme
+from cgwatch.metrics.labels import CadvisorScheme, LabelCensus, Scheme, Survey
 from cgwatch.metrics.negotiation import Format
 from cgwatch.metrics.selection import Selection
 from cgwatch.model import Container, Kind, Sample, Snapshot
@@ -85,13 +85,18 @@ class Renderer:
             for index, family in enumerate(writer.families)
         }
         self._blocks: dict[int, tuple[Container, str]] = {}
-        self._survey: Hashable = None
+        self._survey = Survey()
         self._context: object = None
         self._fields: dict[int, tuple[Any, ...]] = {}
         self._fragments: dict[int, Fragments] = {}
         self._is_quiet = False
         self._is_tight = False
         self.census = Census()
+
+    @property
+    def label_census(self) -> LabelCensus:
+        """What could not be shown of the containers' labels."""
+        return self._scheme.census
 
     def render(self, snapshot: Snapshot, form: Format, names: frozenset[str] = frozenset()) -> str:
         """Return the page without its end marker; ``names`` are the families wanted, empty for all."""
@@ -100,8 +105,9 @@ class Renderer:
     def page(self, snapshot: Snapshot, form: Format, names: frozenset[str] = frozenset()) -> Page:
         """Write a page; ``names`` as for ``render``."""
         everyone = (*snapshot.samples, *snapshot.stopped)
-        samples = [sample for sample in everyone if self._selection.takes(sample.container)]
-        blocks = self._encode([sample.container for sample in samples])
+        self._encode(everyone)
+        samples = [sample for sample in everyone if self._blocks[id(sample.container)][1]]
+        blocks = [self._blocks[id(sample.container)][1] for sample in samples]
         families = [family for family in self._families if not names or _is_wanted(family, form, names)]
         stamp = self._stamp(snapshot, form)
         if not self._is_quiet and not self._is_tight:
@@ -161,7 +167,8 @@ class Renderer:
         self, samples: Sequence[Sample], blocks: Sequence[str], snapshot: Snapshot, stamp: str
     ) -> list[Fragments]:
         """Return what each container says, in the order of the samples."""
-        context = (snapshot.devices, snapshot.machine)  # what rows may depend on besides their part
+        # What rows may depend on besides their part.
+        context = (snapshot.devices, snapshot.machine, snapshot.formulas)
         known = self._fragments if context == self._context else {}
         self._context = context
         kept: dict[int, Fragments] = {}
@@ -203,18 +210,20 @@ class Renderer:
         milliseconds = int(snapshot.time_seconds * 1000)
         return f" {milliseconds}" if form is Format.TEXT else f" {milliseconds / 1000}"
 
-    def _encode(self, containers: list[Container]) -> list[str]:
-        """Return the encoded labels of each container."""
+    def _encode(self, samples: Sequence[Sample]) -> None:
+        """Encode the labels of each container; of one that is not selected they are empty."""
         known = self._blocks
-        if any(id(container) not in known for container in containers) or len(known) != len(containers):
-            survey = self._scheme.survey(containers)
-            if survey != self._survey:
-                self._survey, known = survey, {}
-            self._blocks = {
-                id(container): known.get(id(container)) or (container, self._scheme.encode(container, survey))
-                for container in containers
-            }
-        return [self._blocks[id(container)][1] for container in containers]
+        if len(known) == len(samples) and all(id(sample.container) in known for sample in samples):
+            return
+        containers = [sample.container for sample in samples]
+        taken = [container for container in containers if self._selection.takes(container)]
+        survey = self._scheme.survey(taken)
+        if survey != self._survey:
+            self._survey, known = survey, {}
+        self._blocks = {id(container): (container, "") for container in containers} | {
+            id(container): known.get(id(container)) or (container, self._scheme.encode(container, survey))
+            for container in taken
+        }
 
 
 _RANKS = {Kind.ROOT: 0, Kind.CONTAINER: 1, Kind.POD: 2, Kind.QOS: 3, Kind.UNIT: 4, Kind.PLAIN: 5}

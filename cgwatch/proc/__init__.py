@@ -6,7 +6,7 @@ what may be missing is decided by the layer above.
 
 Looking for: interface counters ``network``, sockets by state ``sockets``, counters of TCP ``netstat``, who
 shares a namespace with whom ``namespaces``, what tasks do and the load ``states``, time on and waiting for a
-CPU ``schedstat``, open files ``descriptors``, ulimits ``limits``, the names of block devices ``diskstats``,
-memory of the whole machine ``meminfo``, what the machine is ``machine``, NUMA nodes, cores and caches
-``topology``, memory modules ``edac``.
+CPU ``schedstat``, open files ``descriptors``, ulimits ``limits``, block devices ``diskstats``, how full the
+file systems are ``filesystems``, memory of the whole machine ``meminfo``, what the machine is ``machine``,
+NUMA nodes, cores and caches ``topology``, memory modules ``edac``.
 """

@@ -1,4 +1,4 @@
-"""``/proc/<pid>/fd``: how many files a process has open, and how many of them are sockets.
+"""``/proc/<pid>/fd``: how many files processes have open, and how many of them are sockets.
 
 Each entry is a symbolic link named like the descriptor, such as ``socket:[12345]`` (proc_pid_fd(5)). It
 takes the right to trace the process.
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
 from cgwatch import errors
+from cgwatch.errors import CgroupGoneError, FileMissingError, KernelFileError
 
 MOST_LINKS = 10_000
 """About 50 ms."""
@@ -20,7 +22,7 @@ MOST_LISTED = 100_000
 
 
 class Descriptors(Struct, frozen=True):
-    """The open files of one process."""
+    """The open files of one process, or of several: one that two of them share counts twice."""
 
     open_files: int
     sockets: int
@@ -28,6 +30,48 @@ class Descriptors(Struct, frozen=True):
     """There are more open files than were counted."""
     sockets_cut: bool = False
     """There are more open files than were asked whether they are sockets."""
+
+
+def add_descriptors(parts: Iterable[Descriptors]) -> Descriptors:
+    """Return the open files of all of them together; none have none."""
+    open_files = sockets = 0
+    open_files_cut = sockets_cut = False
+    for part in parts:
+        open_files += part.open_files
+        sockets += part.sockets
+        open_files_cut = open_files_cut or part.open_files_cut
+        sockets_cut = sockets_cut or part.sockets_cut
+    return Descriptors(open_files, sockets, open_files_cut, sockets_cut)
+
+
+def read_all_descriptors(
+    proc_root: str,
+    pids: Iterable[int],
+    *,
+    most_links: int = MOST_LINKS,
+    most_listed: int = MOST_LISTED,
+    failed: Callable[[KernelFileError], None],
+) -> Descriptors:
+    """Count the open files of the processes ``pids``; never raises for a file.
+
+    The bounds, as in ``read_descriptors``, are for all of them together. What ends meanwhile is left out;
+    ``failed`` is called with every other error.
+    """
+    found = []
+    for pid in pids:
+        try:
+            here = read_descriptors(proc_root, pid, most_links=most_links, most_listed=most_listed)
+        except (FileMissingError, CgroupGoneError):
+            continue
+        except KernelFileError as error:
+            # To read a link of a process that has just ended is refused as well (proc_pid_readlink).
+            if os.path.exists(f"{proc_root}/{pid}"):
+                failed(error)
+            continue
+        found.append(here)
+        most_links = max(0, most_links - here.open_files)
+        most_listed = max(0, most_listed - here.open_files)
+    return add_descriptors(found)
 
 
 def read_descriptors(

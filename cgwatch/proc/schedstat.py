@@ -37,6 +37,20 @@ class Schedstat(Struct, frozen=True):
     run_periods_total: int = 0
     """Times that it was given a CPU."""
 
+    def __add__(self, other: Schedstat) -> Schedstat:
+        return Schedstat(
+            self.run_seconds + other.run_seconds,
+            self.runqueue_seconds + other.runqueue_seconds,
+            self.run_periods_total + other.run_periods_total,
+        )
+
+    def __sub__(self, other: Schedstat) -> Schedstat:
+        return Schedstat(
+            self.run_seconds - other.run_seconds,
+            self.runqueue_seconds - other.runqueue_seconds,
+            self.run_periods_total - other.run_periods_total,
+        )
+
 
 _NOTHING = Schedstat()
 
@@ -72,27 +86,15 @@ class SchedTotals(Struct, frozen=True):
         """Return the sum with what has come since the last tick."""
         total = self.total
         for process, now in seen.processes.items():
-            total = _sum(total, _grown(self.counted.get(process, _NOTHING), now))
+            total += _grown(self.counted.get(process, _NOTHING), now)
         unread = {process: last for process, last in self.counted.items() if process.pid in seen.unread}
         return SchedTotals(total, unread | dict(seen.processes))
 
 
 def _grown(before: Schedstat, now: Schedstat) -> Schedstat:
-    grown = Schedstat(
-        now.run_seconds - before.run_seconds,
-        now.runqueue_seconds - before.runqueue_seconds,
-        now.run_periods_total - before.run_periods_total,
-    )
+    grown = now - before
     # A thread that calls execve(2) becomes the leader, pid and start included, and brings its own counters.
     return now if min(astuple(grown)) < 0 else grown
-
-
-def _sum(first: Schedstat, second: Schedstat) -> Schedstat:
-    return Schedstat(
-        first.run_seconds + second.run_seconds,
-        first.runqueue_seconds + second.runqueue_seconds,
-        first.run_periods_total + second.run_periods_total,
-    )
 
 
 def read_schedstats(

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from cgwatch.errors import CgroupGoneError, FileMissingError, KernelFileError, from_os_error
 from cgwatch.proc.reading import number, parsed, read_bytes, shown
@@ -68,6 +69,12 @@ class TaskStat(Struct, frozen=True):
     """A field of ``TaskStates``; empty for what has ended."""
     threads: int
     """Of the whole process."""
+
+
+def add_states(parts: Iterable[TaskStates]) -> TaskStates:
+    """Return the tasks of one or several cgroups together."""
+    sleeping, running, stopped, uninterruptible, is_cut = map(sum, zip(*map(astuple, parts), strict=True))
+    return TaskStates(sleeping, running, stopped, uninterruptible, bool(is_cut))
 
 
 def load_average(previous: float | None, tasks: int, elapsed_seconds: float) -> float:

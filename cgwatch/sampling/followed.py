@@ -8,14 +8,17 @@ from typing import Any
 
 from msgspec import structs
 
-from cgwatch.cgroup.controllers import Controller, open_reader
+from cgwatch.cgroup.controllers import CONTROLLERS, Controller, open_reader
 from cgwatch.cgroup.files import Descriptors, Fault, KernelFile, Reader
 from cgwatch.cgroup.hierarchy import Hierarchies, Hierarchy
+from cgwatch.cgroup.memory import keeps_no_peak
 from cgwatch.discovery.recognise import recognise
 from cgwatch.model import Cgroup, Container, Description
+from cgwatch.sampling.peak import OwnPeak
 from cgwatch.sampling.tolerance import Circumstances, KernelVersion, reason
 
 _SETTINGS_READS = 2
+_MEMORY = [controller.name for controller in CONTROLLERS].index("memory")
 
 
 class Followed:
@@ -23,6 +26,7 @@ class Followed:
 
     __slots__ = (
         "_controllers",
+        "_own_peak",
         "_readers",
         "_settings_reads",
         "container",
@@ -49,6 +53,7 @@ class Followed:
             open_reader(controller, hierarchies, path, places, descriptors) for controller in controllers
         )
         self._controllers = controllers
+        self._own_peak = OwnPeak() if keeps_no_peak(self._readers[_MEMORY].absent) else None
         self._settings_reads = 0
         kept = {os.path.dirname(file.path) for file in self.files if file.is_kept}
         # The root cannot go (and has no file at all in some hierarchies).
@@ -74,7 +79,10 @@ class Followed:
         if self._settings_reads < _SETTINGS_READS:
             self._settings_reads += 1
             settings = True
-        return [reader.read(faults, settings=settings) for reader in self._readers]
+        values = [reader.read(faults, settings=settings) for reader in self._readers]
+        if self._own_peak:
+            values[_MEMORY] = self._own_peak.complete(values[_MEMORY])
+        return values
 
     def bind(self, description: Description | None) -> None:
         """Take over what a runtime said of this container."""
@@ -101,7 +109,7 @@ class Followed:
         return any(os.path.exists(fault.error.path) for fault in missing)
 
     def is_still_there(self) -> bool:
-        """Whether its directories are, and no others: it may go, and one of its path come, while it is opened."""
+        """Whether its directories are: it may go, and another of its path come, while it is opened."""
         return all(_inode(hierarchy.locate(self.path)) == inode for hierarchy, inode in self.places.items())
 
     def close(self) -> None:

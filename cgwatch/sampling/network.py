@@ -19,9 +19,9 @@ from cgwatch.proc.reading import parsed, read_bytes
 INIT = 1
 _KTHREADD = 2
 
-# The process ended, or is a zombie that has left its namespaces: nothing to tell of it any more. Without the
-# right to trace a process its namespace cannot be told, and counters without an owner would count twice.
-_NORMAL = (FileMissingError, CgroupGoneError, NotSupportedError, AccessDeniedError)
+NORMAL = (FileMissingError, CgroupGoneError, NotSupportedError, AccessDeniedError)
+"""The process ended, or is a zombie that has left its namespaces: nothing to tell of it any more. Without the
+right to trace a process its namespace cannot be told, and counters without an owner would count twice."""
 
 
 class NetworkReader:
@@ -58,6 +58,11 @@ class NetworkReader:
         )
         return self._read_owners(faults)
 
+    @property
+    def owners(self) -> Iterable[Candidate[Cgroup]]:
+        """Whose namespaces were read, and by which process: one for each namespace."""
+        return self._owners.values()
+
     def _host_namespace(self, faults: list[KernelFileError]) -> int | None:
         """Kernel threads live in the first namespace, and may be looked at where init may not."""
         try:
@@ -69,7 +74,7 @@ class NetworkReader:
     def _namespace(self, pid: int, faults: list[KernelFileError]) -> int | None:
         try:
             return network_namespace(self._proc_root, pid)
-        except _NORMAL:
+        except NORMAL:
             return None
         except KernelFileError as fault:
             faults.append(fault)
@@ -86,7 +91,7 @@ class NetworkReader:
                     texts[owner.key] = before
                 else:
                     texts[owner.key] = raw, counted(parsed(path, raw, parse_net_dev))
-            except _NORMAL:
+            except NORMAL:
                 continue
             except KernelFileError as fault:
                 faults.append(fault)

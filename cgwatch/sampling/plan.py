@@ -25,7 +25,7 @@ class Plan(Struct, frozen=True):
     parts: frozenset[str] = frozenset()
     """What is read only if somebody wants it: optional controllers by the name of their field in a sample
     (``cpuset``, ``hugetlb``, ``numa``), what ``model.Detail`` holds (``detail.tasks``), and of the node
-    ``disks``, ``filesystems`` and ``topology``."""
+    ``disks``, ``filesystems``, ``topology`` and ``machine_pressure``."""
 
     def ticks(self, seconds: float) -> int:
         """Return how many ticks an interval has, at least one."""

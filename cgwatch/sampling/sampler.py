@@ -7,17 +7,20 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from cgwatch.cgroup.controllers import CONTROLLERS, open_tree, wanted
+from cgwatch.cgroup.controllers import CONTROLLERS, Controller, open_tree, wanted
 from cgwatch.cgroup.core import CoreStats
 from cgwatch.cgroup.files import Descriptors, Fault
 from cgwatch.cgroup.hierarchy import Hierarchies
 from cgwatch.errors import CgroupGoneError, KernelFileError
 from cgwatch.model import Description, Kind, Sample, Snapshot
 from cgwatch.proc.namespaces import is_foreign
+from cgwatch.sampling.detail import DetailReader
 from cgwatch.sampling.followed import Followed
+from cgwatch.sampling.formulas import Formulas
 from cgwatch.sampling.network import INIT, NetworkReader
 from cgwatch.sampling.node import NodeReader
 from cgwatch.sampling.plan import Plan
+from cgwatch.sampling.stopped import Stopped
 from cgwatch.sampling.tolerance import KernelVersion
 
 Clock = Callable[[], float]
@@ -51,15 +54,20 @@ class Sampler:
         self._monotonic = monotonic
         self._failed = failed
         self._settings_ticks = plan.ticks(plan.settings_seconds)
-        self._controllers = wanted(plan.parts)
-        self._tree = open_tree(hierarchies, proc_root, descriptors)
+        self._controllers = wanted(plan.parts, hierarchies, sys_root)
+        self._tree = open_tree(hierarchies, proc_root, descriptors, self._controllers)
         self._network = NetworkReader(proc_root)
         self._knows_pids = not is_foreign(proc_root)
+        self._detail = DetailReader(
+            proc_root=proc_root, plan=plan, monotonic=monotonic, knows_pids=self._knows_pids, failed=failed
+        )
         self._followed: dict[str, Followed] = {}
         self._follows_all = True  # False: one of the tree went before it could be read
         self._turn = 0  # of the settings; ticks that are missed must not leave any out
         self._descriptions: Mapping[str, Description] = {}
         self._is_described = True
+        self._stopped = Stopped()
+        self._formulas = Formulas()
         self._node = NodeReader(
             proc_root=proc_root, sys_root=sys_root, plan=plan, monotonic=monotonic, failed=failed
         )
@@ -69,6 +77,11 @@ class Sampler:
     def kernel(self) -> KernelVersion:
         """Major and minor version of the running kernel."""
         return self._kernel
+
+    @property
+    def controllers(self) -> tuple[Controller, ...]:
+        """What is read of each cgroup on this node."""
+        return self._controllers
 
     @property
     def followed(self) -> Iterable[Followed]:
@@ -96,6 +109,7 @@ class Sampler:
         samples = self._make_samples(taken, faults)
         for fault in faults:
             self._failed(fault)
+        stopped = self._stopped.update(self._descriptions, (sample.container for sample in samples))
         return Snapshot(
             sequence=sequence,
             time_seconds=time_seconds,
@@ -106,6 +120,14 @@ class Sampler:
             machine=self._node.machine,
             memory=self._node.memory(),
             devices=self._node.device_paths(samples),
+            disks=self._node.disks(),
+            filesystems=self._node.filesystems(),
+            topology=self._node.topology,
+            dimms=self._node.dimms,
+            pressure=self._node.pressure(),
+            stopped=stopped,
+            stopped_left_out=self._stopped.left_out,
+            formulas=self._formulas.update(samples),
         )
 
     def close(self) -> None:
@@ -192,8 +214,15 @@ class Sampler:
         # The node's own counters are init's, whether or not any process is left in the root cgroup itself.
         pids = {"/": INIT} | pids if "/" in containers else pids
         network = self._network.read(((containers[path], pid) for path, pid in pids.items()), faults)
+        details = self._detail.read(self._followed, counts, pids, self._network.owners)
         return tuple(
-            Sample(container, counts.get(path), network.get(container.cgroup), None, *taken[path])
+            Sample(
+                container,
+                counts.get(path),
+                network.get(container.cgroup),
+                details.get(container.cgroup),
+                *taken[path],
+            )
             for path, container in containers.items()
         )
 

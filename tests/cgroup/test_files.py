@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import subprocess
 import sys
 import textwrap
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -216,6 +218,16 @@ def test_the_budget_counts_what_is_kept_and_is_whole_again_after_closing(tmp_pat
     assert KernelFile(f"{tmp_path}/0", LIMIT, descriptors).read([]) == 5
 
 
+def test_directories_are_held_once_for_their_files_and_not_after_them() -> None:
+    descriptors = Descriptors(1)
+    first, second, third = (f"/cgroup/{name}" for name in "aaa")  # equal, and each an object of its own
+    assert descriptors.shared(first) is first
+    assert descriptors.shared(second) is first
+    for number in range(1000):
+        descriptors.shared(f"/cgroup/{number}")
+    assert descriptors.shared(third) is third
+
+
 def test_a_negative_budget_keeps_nothing() -> None:
     assert not Descriptors(-1).take()
 
@@ -279,6 +291,21 @@ def test_a_reader_names_what_it_could_not_open(tmp_path: Path) -> None:
         ("memory.max", FileMissingError)
     ]
     assert read.read([]) == (5, None)
+
+
+def test_a_reader_that_is_let_go_leaves_nothing_to_the_garbage_collector(tmp_path: Path) -> None:
+    class Watched(Reader):  # a Reader has no room for weak references
+        pass
+
+    read = Watched((NUMBER, LIMIT), Recorder(), lambda file: f"{tmp_path}/{file.name}", Descriptors(0))
+    assert len(read.absent) == 2
+    alive = weakref.ref(read)
+    gc.disable()
+    try:
+        del read
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def test_a_hierarchy_that_is_not_there_is_nothing_to_report(tmp_path: Path) -> None:

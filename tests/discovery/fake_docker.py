@@ -1,4 +1,4 @@
-"""A Docker daemon in a thread: five paths of the API on a unix socket, and every kind of bad behaviour."""
+"""A Docker daemon in a thread: six paths of the API on a unix socket, and every kind of bad behaviour."""
 
 from __future__ import annotations
 
@@ -47,6 +47,8 @@ class FakeDocker:
         """Answers by id; an ``int`` is an HTTP status, an ``Event`` holds the answer back till it is set."""
         self.list_answer: object | None = None
         """If set, in place of the ids above."""
+        self.info: object = {"CgroupDriver": "cgroupfs"}
+        """An ``int`` is an HTTP status."""
         self.history: list[tuple[int, bytes]] = []
         """Events that are repeated to those who ask for them by ``since``."""
         self.thawed = threading.Event()
@@ -171,6 +173,8 @@ class _Handler(BaseHTTPRequestHandler):
                 else daemon.list_answer
             )
             self._answer(listed if isinstance(listed, int) else 200, listed)
+        elif address.path == f"{API}/info":
+            self._answer(daemon.info if isinstance(daemon.info, int) else 200, daemon.info)
         elif address.path == f"{API}/events":
             self._events(int(float(parse_qs(address.query)["since"][0]) * 1e9))
         else:

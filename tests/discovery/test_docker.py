@@ -134,11 +134,38 @@ def test_every_container_is_described_also_one_that_does_not_run(watched: Watche
     assert watched.inbox.availability() == [True]
 
 
+def cgroup_paths(watched: Watched) -> list[str | None]:
+    """Give where the cgroup of the one container is, as each description of it said."""
+    return [each.cgroup_path for message in watched.inbox.of(Described) for each in message.descriptions]
+
+
+def test_where_a_cgroup_will_be_follows_from_the_daemons_driver(watched: Watched) -> None:
+    watched.docker.info = {"CgroupDriver": "systemd"}
+    watched.docker.add(1)
+    watched.docker.start()
+    watched.watch()
+    watched.inbox.wait_for_names(1)
+    assert cgroup_paths(watched) == [f"/system.slice/docker-{container_id(1)}.scope"]
+
+
+@pytest.mark.parametrize("info", [403, 500, {"CgroupDriver": 7}, [], None])
+def test_a_daemon_that_keeps_its_driver_to_itself_still_gives_the_names(
+    info: object, watched: Watched
+) -> None:
+    watched.docker.info = info
+    watched.docker.add(1)
+    watched.docker.start()
+    watched.watch()
+    watched.inbox.wait_for_names(1)
+    assert cgroup_paths(watched) == [None]
+    assert watched.inbox.availability() == [True]
+
+
 def test_events_are_subscribed_to_before_the_containers_are_listed(watched: Watched) -> None:
     watched.docker.start()
     watched.watch()
     watched.docker.wait_for_requests("/containers/json", 1)
-    assert [path.partition("?")[0] for path in watched.docker.requests()] == [
+    assert [path.partition("?")[0] for path in watched.docker.requests()][:3] == [
         "/version",
         "/v1.41/events",
         "/v1.41/containers/json",
@@ -333,7 +360,7 @@ def test_what_cannot_be_dockers_id_is_never_asked_for(text: str, watched: Watche
     watched.docker.add(1)
     watched.docker.emit(event("create", 1))
     watched.inbox.wait_for_names(1)
-    assert len(watched.docker.requests()) == 4
+    assert len(watched.docker.requests()) == 5
 
 
 def test_an_event_that_says_nothing_of_a_containers_life_costs_no_request(watched: Watched) -> None:
@@ -390,7 +417,7 @@ def test_a_hanging_stream_does_not_hold_up_the_end(watched: Watched) -> None:
     watched.docker.start()
     watcher = watched.watch(timeout_seconds=60)
     watched.docker.wait_for_requests("/containers/json", 1)
-    watched.inbox.wait_for(lambda: ("list", None) in watched.inbox.calls)
+    watched.inbox.wait_for(lambda: ("info", None) in watched.inbox.calls)
     watched.docker.freeze()
     began = time.monotonic()
     watcher.stop()
@@ -539,6 +566,27 @@ INSPECTED: dict[str, Any] = {
     "Config": {"Image": "nginx:1.25", "Labels": {"tier": "web", "empty": ""}},
     "HostConfig": {"NetworkMode": "bridge"},
 }
+
+
+@pytest.mark.parametrize(
+    ("driver", "parent", "path"),
+    [
+        ("cgroupfs", "", "/docker/{id}"),
+        ("cgroupfs", "/batch/low", "/batch/low/{id}"),
+        ("cgroupfs", "batch/", "/batch/{id}"),
+        ("systemd", "", "/system.slice/docker-{id}.scope"),
+        ("systemd", "batch-low.slice", "/batch.slice/batch-low.slice/docker-{id}.scope"),
+        ("systemd", "-.slice", "/docker-{id}.scope"),
+        ("none", "", None),
+        (None, "/batch", None),
+    ],
+)
+def test_docker_makes_cgroups_where_its_driver_does(
+    driver: str | None, parent: str, path: str | None
+) -> None:
+    identity = container_id(1)
+    said = describe({"Id": identity, "HostConfig": {"CgroupParent": parent}}, driver)
+    assert said.cgroup_path == (path.format(id=identity) if path else None)
 
 
 def test_a_container_is_described_by_what_docker_says_of_it() -> None:

@@ -24,12 +24,14 @@ from cgwatch.cgroup.files import Descriptors
 from cgwatch.discovery.docker_answers import describe
 from cgwatch.errors import KernelFileError
 from cgwatch.metrics import families
-from cgwatch.metrics.labels import CadvisorScheme
+from cgwatch.metrics.labels import CadvisorScheme, Shown
 from cgwatch.metrics.negotiation import Format
 from cgwatch.metrics.render import Renderer
+from cgwatch.metrics.selection import Selection
 from cgwatch.model import Description, Snapshot
 from cgwatch.sampling.plan import Plan
 from cgwatch.sampling.sampler import Sampler
+from cgwatch.settings import Settings
 from tests.golden.replay import replay
 
 GOLDEN = Path(__file__).parent
@@ -111,7 +113,11 @@ def _pinned(snapshot: Snapshot) -> Snapshot:
 
 def render(snapshot: Snapshot, form: Format) -> str:
     """The page of every group, as ``/metrics`` has it without the agent's own metrics."""
-    renderer = Renderer(families.enabled(families.GROUPS), scheme=CadvisorScheme(SHOWN_LABELS))
+    renderer = Renderer(
+        families.enabled(families.GROUPS),
+        scheme=CadvisorScheme(Shown(SHOWN_LABELS)),
+        selection=Selection(exclude=Settings().metrics.cgroups.exclude),
+    )
     page = renderer.render(snapshot, form).replace(f'"cgwatch-{__version__}"', '"cgwatch-VERSION"')
     return page + ("# EOF\n" if form is Format.OPENMETRICS else "")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from cgwatch.metrics.families.base import Family, Number
-    from cgwatch.model import Container, Snapshot
+    from cgwatch.model import Container, Sample, Snapshot
 
 Series: TypeAlias = tuple[str, frozenset[tuple[str, str]]]
 
 # prometheus_client's parser gives every counter this suffix; Prometheus does not.
-_ON_THE_PAGE = {"container_memory_failcnt_total": "container_memory_failcnt"}
+_ON_THE_PAGE = {f"{name}_total": name for name in ("container_memory_failcnt", "container_hugetlb_failcnt")}
 
 _TYPE = re.compile(r"^# TYPE (\S+) (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"', re.DOTALL)
@@ -70,8 +70,8 @@ def _rows(
         for more, value in family.rows(None, snapshot) if family.rows else ():
             yield {}, more, value
         return
-    for sample in snapshot.samples:
-        part = sample if family.part is Part.SAMPLE else getattr(sample, family.part)
+    for sample in (*snapshot.samples, *snapshot.stopped):
+        part = _part(sample, family.part)
         if part is None:
             continue
         labels = labels_of(sample.container)
@@ -79,6 +79,15 @@ def _rows(
             yield labels, "", family.value(part)
         for more, value in family.rows(part, snapshot) if family.rows else ():
             yield labels, more, value
+
+
+def _part(sample: Sample, part: Part) -> Any:
+    if part is Part.SAMPLE:
+        return sample if sample.container.cgroup.inode else None
+    found: Any = sample
+    for name in part.split("."):
+        found = getattr(found, name, None)
+    return found
 
 
 def _decoded(labels: str) -> dict[str, str]:

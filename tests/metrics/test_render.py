@@ -5,7 +5,7 @@ import math
 import random
 import types
 import typing
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import pytest
@@ -21,13 +21,15 @@ from cgwatch.cgroup.memory import MemoryStats
 from cgwatch.discovery.recognise import recognise
 from cgwatch.metrics.families import FAMILIES, GROUPS, enabled
 from cgwatch.metrics.families.base import Part
-from cgwatch.metrics.labels import CadvisorScheme
+from cgwatch.metrics.labels import CadvisorScheme, Shown, Survey
 from cgwatch.metrics.negotiation import Format
 from cgwatch.metrics.render import Bounds, Renderer
+from cgwatch.metrics.selection import Selection
 from cgwatch.model import Cgroup, Container, Description, Runtime, Sample, Snapshot
 from cgwatch.proc.machine import Machine
 from cgwatch.proc.meminfo import Meminfo
 from cgwatch.proc.network import InterfaceCounters
+from cgwatch.settings import Settings
 from tests.golden.reading import Series, restored, series_of, walk
 
 ID = "0123456789abcdef" * 4
@@ -177,8 +179,8 @@ def test_the_labels_of_a_container_do_not_depend_on_the_order_of_anything(
     order.shuffle(samples)
     shuffled = structs.replace(snapshot, samples=tuple(samples))
 
-    assert labels_by_id(Renderer(FAMILIES, scheme=CadvisorScheme(("*",))), snapshot) == labels_by_id(
-        Renderer(FAMILIES, scheme=CadvisorScheme(("*",))), shuffled
+    assert labels_by_id(Renderer(FAMILIES, scheme=CadvisorScheme(Shown(("*",)))), snapshot) == labels_by_id(
+        Renderer(FAMILIES, scheme=CadvisorScheme(Shown(("*",)))), shuffled
     )
 
 
@@ -233,7 +235,9 @@ def test_the_labels_shown_are_those_that_a_glob_over_their_keys_lists(
     said = description(
         **{"com.docker.compose.service": "till", "com.docker.compose.project": "shop", "TEAM": "a"}
     )
-    found = labels_by_id(Renderer(FAMILIES, scheme=CadvisorScheme(globs)), snapshot_of(container("/a", said)))
+    found = labels_by_id(
+        Renderer(FAMILIES, scheme=CadvisorScheme(Shown(globs))), snapshot_of(container("/a", said))
+    )
 
     assert found["/a"].keys() - {"name", "image"} == {f"container_label_{name}" for name in shown}
 
@@ -244,13 +248,13 @@ def test_of_keys_that_make_one_name_a_container_shows_the_first_that_it_has() ->
     neither = container("/c")
 
     for order in itertools.permutations((several, one, neither)):
-        found = labels_by_id(Renderer(FAMILIES, scheme=CadvisorScheme(("a*",))), snapshot_of(*order))
+        found = labels_by_id(Renderer(FAMILIES, scheme=CadvisorScheme(Shown(("a*",)))), snapshot_of(*order))
         assert [found[path]["container_label_a_b"] for path in ("/a", "/b", "/c")] == ["!", ".", ""]
 
 
 def test_cgroups_of_mounts_are_left_out() -> None:
     found = labels_by_id(
-        Renderer(FAMILIES),
+        Renderer(FAMILIES, selection=Selection(exclude=Settings().metrics.cgroups.exclude)),
         snapshot_of(container("/"), container("/dev-hugepages.mount"), container("/a.service")),
     )
 
@@ -263,7 +267,7 @@ def test_cgroups_of_mounts_are_left_out() -> None:
 class CountingScheme(CadvisorScheme):
     encoded = 0
 
-    def encode(self, container: Container, survey: Hashable) -> str:
+    def encode(self, container: Container, survey: Survey) -> str:
         self.encoded += 1
         return super().encode(container, survey)
 
@@ -282,7 +286,7 @@ def test_the_labels_of_a_container_are_encoded_once_in_its_life() -> None:
 
 
 def test_a_container_that_gets_another_name_shows_it_on_the_next_page() -> None:
-    renderer = Renderer(FAMILIES, scheme=CadvisorScheme(("*",)))
+    renderer = Renderer(FAMILIES, scheme=CadvisorScheme(Shown(("*",))))
     seen = [
         labels_by_id(renderer, snapshot_of(container("/"), each))["/a"]
         for each in (
@@ -304,7 +308,7 @@ def test_a_container_that_gets_another_name_shows_it_on_the_next_page() -> None:
 
 
 def test_a_container_that_went_leaves_nothing_behind() -> None:
-    renderer = Renderer(FAMILIES, scheme=CadvisorScheme(("*",)))
+    renderer = Renderer(FAMILIES, scheme=CadvisorScheme(Shown(("*",))))
     stays = container("/")
     for number in range(20):
         came = container(f"/{number}", description(f"name{number}", **{f"label{number}": "x"}))
@@ -434,6 +438,10 @@ def test_while_nothing_changes_what_a_container_says_is_written_once() -> None:
 # Bounds.
 
 
+def lines_of(page: str) -> list[str]:
+    return [f"{line}\n" for line in page.split("\n")[:-1]]
+
+
 def ids_on(page: str) -> set[str]:
     return {dict(labels)["id"] for _, labels in series_of(page, Format.TEXT) if "id" in dict(labels)}
 
@@ -453,7 +461,7 @@ def test_a_page_is_never_larger_than_its_bounds_and_whole_for_each_cgroup_on_it(
 
     for _ in range(3):
         page = renderer.render(snapshot, Format.TEXT)
-        lines = [line for line in page.splitlines(keepends=True) if not line.startswith("#")]
+        lines = [line for line in lines_of(page) if not line.startswith("#")]
         assert len(lines) <= series
         assert len("".join(lines).encode()) <= page_bytes
         assert (len(lines), len("".join(lines).encode())) == (
@@ -464,7 +472,7 @@ def test_a_page_is_never_larger_than_its_bounds_and_whole_for_each_cgroup_on_it(
         assert len(ids_on(whole)) - len(shown) == renderer.census.cgroups_left_out
         expected = [
             line
-            for line in whole.splitlines(keepends=True)
+            for line in lines_of(whole)
             if not line.startswith("#") and ids_on("# TYPE x untyped\n" + line) <= shown
         ]
         assert lines == expected
@@ -497,6 +505,6 @@ def test_what_had_no_room_is_back_on_the_page_when_there_is_some_again() -> None
 def test_an_enormous_label_costs_its_own_container_alone() -> None:
     huge = container("/huge", description(note="x" * 100_000))
     snapshot = snapshot_of(container("/"), container("/a"), huge, container("/z"))
-    renderer = Renderer(FAMILIES, scheme=CadvisorScheme(("*",)), bounds=Bounds(page_bytes=50_000))
+    renderer = Renderer(FAMILIES, scheme=CadvisorScheme(Shown(("*",))), bounds=Bounds(page_bytes=50_000))
 
     assert ids_on(renderer.render(snapshot, Format.TEXT)) == {"/", "/a", "/z"}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cgwatch.errors import AccessDeniedError, FileMissingError
+from cgwatch.errors import AccessDeniedError, FileMissingError, KernelFileError
 from cgwatch.proc import descriptors
 from cgwatch.proc.descriptors import Descriptors
 
@@ -133,3 +134,75 @@ def test_the_bounds_never_show_more_than_there_is(holder: int, most_links: int, 
     assert found.sockets <= HELD.sockets
     assert found.open_files == HELD.open_files or found.open_files_cut
     assert found.sockets == HELD.sockets or found.sockets_cut
+
+
+def write_process(proc: Path, pid: int, *targets: str) -> None:
+    (proc / str(pid) / "fd").mkdir(parents=True)
+    for number, target in enumerate(targets):
+        (proc / str(pid) / "fd" / str(number)).symlink_to(target)
+
+
+def unexpected(error: KernelFileError) -> None:
+    raise error
+
+
+def test_the_open_files_of_several_processes_are_added_up_and_one_that_ended_has_none(tmp_path: Path) -> None:
+    write_process(tmp_path, 7, "socket:[1]", "/dev/null")
+    write_process(tmp_path, 9, "socket:[1]")
+    found = descriptors.read_all_descriptors(str(tmp_path), [7, 8, 9], failed=unexpected)
+    assert found == Descriptors(open_files=3, sockets=2)
+    assert descriptors.read_all_descriptors(str(tmp_path), [], failed=unexpected) == Descriptors(0, 0)
+
+
+def test_a_process_that_may_not_be_traced_is_reported_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_process(tmp_path, 7, "/dev/null")
+    write_process(tmp_path, 8, "/dev/null")
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if path.endswith("/7/fd"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    failures: list[KernelFileError] = []
+    found = descriptors.read_all_descriptors(str(tmp_path), [7, 8], failed=failures.append)
+    assert found == Descriptors(open_files=1, sockets=0)
+    assert [(type(error), error.path) for error in failures] == [(AccessDeniedError, f"{tmp_path}/7/fd")]
+
+
+def test_a_link_that_is_refused_because_its_process_has_just_ended_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_process(tmp_path, 7, "/dev/null")
+
+    def ending(path: str) -> str:
+        shutil.rmtree(tmp_path / "7")
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "readlink", ending)
+    assert descriptors.read_all_descriptors(str(tmp_path), [7], failed=unexpected) == Descriptors(0, 0)
+
+
+def test_the_bound_on_what_is_asked_holds_for_all_processes_together(holder: int) -> None:
+    once = descriptors.read_all_descriptors("/proc", [holder], most_links=30, failed=unexpected)
+    twice = descriptors.read_all_descriptors("/proc", [holder, holder], most_links=30, failed=unexpected)
+    assert once == HELD
+    assert twice.open_files == 2 * HELD.open_files
+    assert HELD.sockets <= twice.sockets <= HELD.sockets + 2
+    assert (twice.open_files_cut, twice.sockets_cut) == (False, True)
+
+
+@given(
+    st.lists(st.builds(Descriptors, st.integers(0, 9), st.integers(0, 9), st.booleans(), st.booleans())),
+)
+def test_what_was_cut_in_one_is_cut_in_the_sum(parts: list[Descriptors]) -> None:
+    total = descriptors.add_descriptors(parts)
+    assert (total.open_files, total.sockets) == (
+        sum(part.open_files for part in parts),
+        sum(part.sockets for part in parts),
+    )
+    assert total.open_files_cut == any(part.open_files_cut for part in parts)
+    assert total.sockets_cut == any(part.sockets_cut for part in parts)

@@ -195,3 +195,9 @@ def test_two_short_intervals_decay_as_one_long_one(
 ) -> None:
     twice = load_average(load_average(previous, tasks, elapsed_seconds), tasks, elapsed_seconds)
     assert twice == pytest.approx(load_average(previous, tasks, 2 * elapsed_seconds), abs=1e-9)
+
+
+def test_states_of_several_cgroups_are_added_up_and_what_was_cut_in_one_is_cut_in_the_sum() -> None:
+    one, two = TaskStates(1, 2, 3, 4), TaskStates(10, 20, 30, 40, is_cut=True)
+    assert states.add_states([one]) == one
+    assert states.add_states([one, two]) == TaskStates(11, 22, 33, 44, is_cut=True)

@@ -10,6 +10,7 @@ import pytest
 from cgwatch.errors import AccessDeniedError, MalformedFileError
 from cgwatch.model import Description, Runtime
 from cgwatch.proc.namespaces import network_namespace
+from cgwatch.sampling.network import NetworkReader
 from tests.cgroup.fake_trees import Node
 
 if TYPE_CHECKING:
@@ -155,3 +156,13 @@ def test_links_of_namespaces_are_what_this_kernel_says() -> None:
     ours = os.stat("/proc/self/ns/net").st_ino
     done = subprocess.run(["readlink", "/proc/self/ns/net"], capture_output=True, text=True, check=True)
     assert done.stdout == f"net:[{ours}]\n"
+
+
+def test_the_owners_are_told_with_the_processes_that_were_read(node: Node) -> None:
+    reader = NetworkReader(str(node.proc))
+    assert list(reader.owners) == []
+    containers = [sample.container for sample in node.tick().samples]
+    pids = {"/": 1, container(1): 10, container(2): 20}
+    processes = [(each, pids[each.cgroup.path]) for each in containers if each.cgroup.path in pids]
+    reader.read(processes, [])
+    assert {owner.key.path: owner.pid for owner in reader.owners} == pids

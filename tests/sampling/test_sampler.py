@@ -242,6 +242,25 @@ def test_a_cgroup_that_vanishes_before_its_files_are_opened_is_no_failure(
     assert v2.failures == []
 
 
+def test_a_cgroup_that_is_made_again_while_its_files_are_opened_is_no_failure(
+    v2: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    v2.samples()
+    directory = v2.v2("/again")
+
+    def replace(*arguments: object) -> object:
+        directory.rename(tmp_path / "removed")  # and its inode is not given to the next one
+        followed = Followed(*arguments)  # type: ignore[arg-type]
+        v2.v2("/again")
+        return followed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cgwatch.sampling.sampler.Followed", replace)
+        assert "/again" not in v2.samples()
+    assert "/again" in v2.samples()
+    assert v2.failures == []
+
+
 def count(node: Node, **cgroups: int) -> None:
     """Let the kernel count the cgroups of v1 controllers."""
     lines = [f"{name}\t1\t{number}\t1\n" for name, number in cgroups.items()]

@@ -11,7 +11,7 @@ from cgwatch.model import Kind, Sample, Snapshot
 
 
 def _last_seen(_sample: Sample, snapshot: Snapshot) -> Iterable[Row]:
-    yield "", int(snapshot.time_seconds)
+    return (("", int(snapshot.time_seconds)),)
 
 
 def _created(sample: Sample, snapshot: Snapshot) -> Number | None:
@@ -61,6 +61,7 @@ FAMILIES = (
         Part.SAMPLE,
         "time of the last sample",
         rows=_last_seen,
+        volatile=True,
     ),
     Family(
         "container_creation_time_seconds",

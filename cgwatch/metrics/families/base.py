@@ -44,6 +44,8 @@ class Part(StrEnum):
     TCP = "detail.tcp"
     UDP = "detail.udp"
     TCP_COUNTERS = "detail.tcp_counters"
+    DESCRIPTION = "container.description"
+    """What a runtime said; of containers that do not run (``Snapshot.stopped``), too."""
     SNAPSHOT = "snapshot"
 
 
@@ -61,11 +63,17 @@ class Family(Struct, frozen=True):
     value: Callable[[Any], Number | None] | None = None
     """One series for each container: the value, from the part."""
     rows: Callable[[Any, Snapshot], Iterable[Row]] | None = None
-    """Several series for each container, or series that need the rest of the snapshot."""
+    """Several series for each container, or series that need more than the part.
+
+    Its text is kept for as long as the part is the same object (of ``Part.SAMPLE``: every field of it), and
+    the snapshot's devices, machine and formulas are equal. What needs anything else of the snapshot is ``volatile``;
+    the root's is never kept."""
     labels: tuple[str, ...] = ()
     """Labels beyond the container's own."""
     reads: tuple[str, ...] = ()
     """What has to be read for it besides its part, by the names of ``sampling.plan``."""
+    volatile: bool = False
+    """Its text is written anew on every page."""
     absent: str = ""
     """When there is no series, though the cgroup has the part (its controller is enabled)."""
 

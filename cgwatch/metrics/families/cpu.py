@@ -109,13 +109,13 @@ FAMILIES = (
         "Periods in which CPU time saved up earlier was used.",
         "bursts_total",
         "cpu.stat nr_bursts",
-        "; before kernel 5.14",
+        "; before kernel 5.16",
     ),
     _cfs(
         "container_cpu_cfs_burst_seconds_total",
         "CPU time used beyond the quota thanks to bursts, in seconds.",
         "burst_seconds",
         "cpu.stat burst_usec; v1 burst_time",
-        "; before kernel 5.14",
+        "; before kernel 5.16",
     ),
 )

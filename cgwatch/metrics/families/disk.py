@@ -1,14 +1,23 @@
-"""Block I/O by device."""
+"""Block I/O by device.
+
+The root is the whole machine: what its cgroup files do not say comes from /proc/diskstats, for whole disks
+alone. A partition, a device mapper's or an md device does nothing that the disk below it does not do as well:
+with them, a sum over ``device`` would count twice.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from operator import attrgetter
 
-from cgwatch.cgroup.io import IoStats
-from cgwatch.metrics.families.base import Family, Part, Row, Type
+from cgwatch.cgroup.io import IoDevice, IoStats
+from cgwatch.metrics.families.base import Family, Number, Part, Row, Type
 from cgwatch.metrics.text import label
-from cgwatch.model import Snapshot
+from cgwatch.model import Kind, Snapshot
+from cgwatch.proc.diskstats import SECTOR_BYTES, Disk, DiskKind, device_path
+
+OfDevice = Callable[[IoDevice], Number | None]
+OfDisk = Callable[[Disk], Number | None]
 
 
 def device_label(snapshot: Snapshot, major: int, minor: int) -> str:
@@ -16,15 +25,32 @@ def device_label(snapshot: Snapshot, major: int, minor: int) -> str:
     return label("device", snapshot.devices.get((major, minor)) or f"{major}:{minor}")
 
 
-def _by_device(field: str) -> Callable[[IoStats, Snapshot], Iterable[Row]]:
-    get = attrgetter(field)
-
+def _by_device(of_device: OfDevice, of_disk: OfDisk | None) -> Callable[[IoStats, Snapshot], Iterable[Row]]:
     def rows(io: IoStats, snapshot: Snapshot) -> Iterable[Row]:
-        return [
-            (device_label(snapshot, device.major, device.minor), get(device)) for device in io.devices or ()
+        devices = io.devices or ()
+        found = [
+            (device_label(snapshot, device.major, device.minor), of_device(device)) for device in devices
         ]
+        if of_disk is None or not snapshot.disks or not _is_of_root(io, snapshot):
+            return found
+        said = {(device.major, device.minor) for device in devices if of_device(device) is not None}
+        found += [
+            (label("device", device_path(disk.name)), of_disk(disk))
+            for disk in snapshot.disks
+            if (disk.major, disk.minor) not in said and _is_shown(disk)
+        ]
+        return found
 
     return rows
+
+
+def _is_of_root(io: IoStats, snapshot: Snapshot) -> bool:
+    first = snapshot.samples[0]  # there is one, since it has ``io``; the root comes before all others
+    return first.io is io and first.container.owner.kind is Kind.ROOT
+
+
+def _is_shown(disk: Disk) -> bool:
+    return disk.kind is DiskKind.DISK and bool(disk.reads_total or disk.writes_total)
 
 
 def _blkio(io: IoStats, snapshot: Snapshot) -> Iterable[Row]:
@@ -39,54 +65,234 @@ def _blkio(io: IoStats, snapshot: Snapshot) -> Iterable[Row]:
             yield f"{numbers},{label('operation', operation)}", value
 
 
-def _disk(name: str, help_text: str, field: str, source: str) -> Family:
+def _disk(
+    name: str,
+    help_text: str,
+    of_device: OfDevice,
+    of_disk: OfDisk | None,
+    source: str,
+    absent: str,
+    *,
+    kind: Type = Type.COUNTER,
+    details: bool = False,
+) -> Family:
     return Family(
-        name,
-        Type.COUNTER,
+        f"container_fs_{name}",
+        kind,
         help_text,
         "diskIO",
         Part.IO,
         source,
-        rows=_by_device(field),
+        rows=_by_device(of_device, of_disk),
         labels=("device",),
-        absent="for devices that were not used; v1 from kernel 6.9: unless BFQ or a throttle rule is in use",
+        reads=(("disks",) if of_disk else ()) + (("io.details",) if details else ()),
+        absent=absent,
     )
 
 
+_UNUSED = "for devices that were not used"
+_COUNTED = f"{_UNUSED}; v1 from kernel 6.9: unless BFQ or a throttle rule is in use, or for the root"
+
+
+def _counted(name: str, help_text: str, field: str, of_disk: OfDisk, source: str) -> Family:
+    """A number that the block layer keeps for each cgroup."""
+    return _disk(name, help_text, attrgetter(field), of_disk, source, _COUNTED)
+
+
+def _sectors(field: str) -> OfDevice:
+    get = attrgetter(field)
+
+    def value(device: IoDevice) -> Number | None:
+        count: int | None = get(device)
+        return None if count is None else count // SECTOR_BYTES
+
+    return value
+
+
+def _bytes(field: str) -> OfDisk:
+    get = attrgetter(field)
+
+    def value(disk: Disk) -> Number | None:
+        count: int | None = get(disk)
+        return None if count is None else count * SECTOR_BYTES
+
+    return value
+
+
+def _flight_seconds(device: IoDevice) -> Number | None:
+    if device.service_seconds is None or device.wait_seconds is None:
+        return None
+    return device.service_seconds + device.wait_seconds
+
+
+_DETAILS = (
+    "but for the root, unless BFQ with CONFIG_BFQ_CGROUP_DEBUG, or CFQ (before kernel 5.0), is in use on v1"
+)
+
+
+def _detail(
+    name: str,
+    help_text: str,
+    of_device: OfDevice,
+    of_disk: str,
+    source: str,
+    *,
+    kind: Type = Type.COUNTER,
+) -> Family:
+    """A number that some schedulers of v1 keep for each cgroup, and the block layer for the machine."""
+    return _disk(
+        name,
+        help_text,
+        of_device,
+        attrgetter(of_disk),
+        f"/proc/diskstats (root); v1 {source}",
+        f"{_UNUSED}; {_DETAILS}",
+        kind=kind,
+        details=True,
+    )
+
+
+def _cost(word: str, help_text: str, absent: str) -> Family:
+    return _disk(
+        f"io_cost_{word}_seconds_total",
+        help_text,
+        attrgetter(f"cost_{word}_seconds"),
+        None,
+        f"io.stat cost.{word}",
+        f"on cgroup v1; before kernel 5.10; for devices without io.cost.qos enable=1{absent}",
+    )
+
+
+_NO_DEBUG = "; without blk_cgroup.blkcg_debug_stats=1"
+_TIME = "blkio.bfq.io_service_time_recursive"
+_MERGED = "blkio.bfq.io_merged_recursive"
+_V1_BYTES = "blkio.{bfq,throttle}.io_service_bytes_recursive"
+_V1_OPERATIONS = "blkio.{bfq,throttle}.io_serviced_recursive"
+
 FAMILIES = (
-    _disk(
-        "container_fs_reads_bytes_total",
+    _counted(
+        "reads_bytes_total",
         "Bytes read from the device.",
         "read_bytes_total",
-        "io.stat rbytes; v1 blkio.{bfq,throttle}.io_service_bytes_recursive Read",
+        _bytes("sectors_read_total"),
+        f"io.stat rbytes; v1 {_V1_BYTES} Read",
     ),
-    _disk(
-        "container_fs_writes_bytes_total",
+    _counted(
+        "writes_bytes_total",
         "Bytes written to the device.",
         "written_bytes_total",
-        "io.stat wbytes; v1 blkio.{bfq,throttle}.io_service_bytes_recursive Write",
+        _bytes("sectors_written_total"),
+        f"io.stat wbytes; v1 {_V1_BYTES} Write",
     ),
-    _disk(
-        "container_fs_reads_total",
+    _counted(
+        "reads_total",
         "Read requests to the device.",
         "reads_total",
-        "io.stat rios; v1 blkio.{bfq,throttle}.io_serviced_recursive Read",
+        attrgetter("reads_total"),
+        f"io.stat rios; v1 {_V1_OPERATIONS} Read",
     ),
-    _disk(
-        "container_fs_writes_total",
+    _counted(
+        "writes_total",
         "Write requests to the device.",
         "writes_total",
-        "io.stat wios; v1 blkio.{bfq,throttle}.io_serviced_recursive Write",
+        attrgetter("writes_total"),
+        f"io.stat wios; v1 {_V1_OPERATIONS} Write",
     ),
+    _counted(
+        "discards_total",
+        "Requests to discard blocks of the device.",
+        "discards_total",
+        attrgetter("discards_total"),
+        f"io.stat dios; v1 {_V1_OPERATIONS} Discard",
+    ),
+    _counted(
+        "discarded_bytes_total",
+        "Bytes of the device that were discarded.",
+        "discarded_bytes_total",
+        _bytes("sectors_discarded_total"),
+        f"io.stat dbytes; v1 {_V1_BYTES} Discard",
+    ),
+    _disk(
+        "sector_reads_total",
+        "Sectors of 512 bytes that were read from the device.",
+        _sectors("read_bytes_total"),
+        attrgetter("sectors_read_total"),
+        f"io.stat rbytes / 512; v1 {_V1_BYTES} Read",
+        _COUNTED,
+    ),
+    _disk(
+        "sector_writes_total",
+        "Sectors of 512 bytes that were written to the device.",
+        _sectors("written_bytes_total"),
+        attrgetter("sectors_written_total"),
+        f"io.stat wbytes / 512; v1 {_V1_BYTES} Write",
+        _COUNTED,
+    ),
+    _detail(
+        "reads_merged_total",
+        "Reads that were merged into another request.",
+        attrgetter("reads_merged_total"),
+        "reads_merged_total",
+        f"{_MERGED} Read",
+    ),
+    _detail(
+        "writes_merged_total",
+        "Writes that were merged into another request.",
+        attrgetter("writes_merged_total"),
+        "writes_merged_total",
+        f"{_MERGED} Write",
+    ),
+    _detail(
+        "read_seconds_total",
+        "Time that reads took, in seconds, summed over requests.",
+        attrgetter("read_seconds"),
+        "read_seconds",
+        f"{_TIME} Read",
+    ),
+    _detail(
+        "write_seconds_total",
+        "Time that writes took, in seconds, summed over requests.",
+        attrgetter("write_seconds"),
+        "write_seconds",
+        f"{_TIME} Write",
+    ),
+    _detail(
+        "io_current",
+        "Requests that are waiting or, for the root, under way.",
+        attrgetter("queued"),
+        "io_current",
+        "blkio.bfq.io_queued_recursive Total",
+        kind=Type.GAUGE,
+    ),
+    _detail(
+        "io_time_seconds_total",
+        "Time that requests took at the device, in seconds; for the root, time in which there were any.",
+        attrgetter("service_seconds"),
+        "io_seconds",
+        f"{_TIME} Total",
+    ),
+    _detail(
+        "io_time_weighted_seconds_total",
+        "Time that requests waited and took, in seconds, summed over requests.",
+        _flight_seconds,
+        "weighted_io_seconds",
+        f"{_TIME} Total + blkio.bfq.io_wait_time_recursive Total",
+    ),
+    _cost(
+        "usage", "Time of the device that the requests were charged, in seconds, by the io.cost model.", ""
+    ),
+    _cost("wait", "Time that requests waited for a budget of the io.cost controller, in seconds.", _NO_DEBUG),
+    _cost("indebt", "Time in debt to the io.cost controller, in seconds.", _NO_DEBUG),
+    _cost("indelay", "Time that tasks were delayed to pay a debt of I/O cost, in seconds.", _NO_DEBUG),
     Family(
         "container_blkio_device_usage_total",
         Type.COUNTER,
         "Bytes moved to and from the device, by operation.",
         "diskIO",
         Part.IO,
-        "io.stat rbytes, wbytes; v1 each operation of blkio.{bfq,throttle}.io_service_bytes_recursive",
+        f"io.stat rbytes, wbytes; v1 each operation of {_V1_BYTES}",
         rows=_blkio,
         labels=("device", "major", "minor", "operation"),
-        absent="as container_fs_reads_bytes_total",
+        absent=f"{_UNUSED}; v1 from kernel 6.9: unless BFQ or a throttle rule is in use",
     ),
 )

@@ -88,8 +88,9 @@ FAMILIES = (
         "container_memory_max_usage_bytes",
         "Highest memory usage so far, in bytes.",
         "peak_bytes",
-        "memory.peak; v1 memory.max_usage_in_bytes",
-        absent="on cgroup v2 before kernel 5.19, and for its root",
+        "memory.peak (before kernel 5.19 the highest of the samples since cgwatch first saw the cgroup);"
+        " v1 memory.max_usage_in_bytes",
+        absent=_ROOT_V2,
     ),
     _memory(
         "container_memory_failcnt",

@@ -8,8 +8,10 @@ from typing import Any
 from cgwatch.cgroup.formats import Pressure
 from cgwatch.metrics.families.base import Family, Number, Part, Type
 
+ABSENT = "without pressure stall information (v1 alone, psi=0); CPU stalled before kernel 5.13"
 
-def _pressure(resource: str, line: str, suffix: str, help_text: str) -> Family:
+
+def _pressure(resource: str, line: str, suffix: str, help_text: str, absent: str = ABSENT) -> Family:
     get_pressure, get_line = attrgetter(resource), attrgetter(line)
 
     def value(stats: Any) -> Number | None:  # noqa: ANN401 - the part of a sample
@@ -25,20 +27,36 @@ def _pressure(resource: str, line: str, suffix: str, help_text: str) -> Family:
         Part.PRESSURE,
         f"{resource}.pressure {line} total",
         value=value,
-        absent="without pressure stall information (v1 alone, psi=0); CPU stalled before kernel 5.13",
+        absent=absent,
     )
 
 
-_WORDS = {"cpu": "CPU time", "memory": "memory", "io": "block I/O"}
-FAMILIES = tuple(
-    family
-    for resource, words in _WORDS.items()
-    for family in (
-        _pressure(
-            resource, "some", "waiting", f"Time in which at least one task waited for {words}, in seconds."
-        ),
-        _pressure(
-            resource, "full", "stalled", f"Time in which all tasks waited for {words} at once, in seconds."
-        ),
-    )
+WORDS = {"cpu": "CPU time", "memory": "memory", "io": "block I/O"}
+FAMILIES = (
+    *(
+        family
+        for resource, words in WORDS.items()
+        for family in (
+            _pressure(
+                resource,
+                "some",
+                "waiting",
+                f"Time in which at least one task waited for {words}, in seconds.",
+            ),
+            _pressure(
+                resource,
+                "full",
+                "stalled",
+                f"Time in which all tasks waited for {words} at once, in seconds.",
+            ),
+        )
+    ),
+    _pressure(
+        "irq",
+        "full",
+        "stalled",
+        "Time in which all tasks waited for interrupts to be handled, in seconds.",
+        "without pressure stall information (v1 alone, psi=0); before kernel 6.1; without accounting of"
+        " interrupts (CONFIG_IRQ_TIME_ACCOUNTING)",
+    ),
 )

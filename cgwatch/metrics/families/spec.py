@@ -9,6 +9,7 @@ from operator import attrgetter
 from cgwatch.cgroup.cpu import CpuStats
 from cgwatch.cgroup.memory import MemoryStats
 from cgwatch.metrics.families.base import Family, Number, Part, Row, Type, bounded
+from cgwatch.metrics.shares import shown_shares
 from cgwatch.model import Kind, Sample, Snapshot
 
 
@@ -16,15 +17,9 @@ def _quota(cpu: CpuStats) -> Number | None:
     return None if cpu.quota_microseconds == math.inf else cpu.quota_microseconds
 
 
-def shares_of_weight(weight: int) -> int:
-    """Return ``cpu.shares`` for a ``cpu.weight``: the inverse of the linear formula of runc before 1.3.2."""
-    return 2 + ((weight - 1) * 262142) // 9999
-
-
-def _shares(cpu: CpuStats) -> Number | None:
-    if cpu.shares is not None:
-        return cpu.shares
-    return None if cpu.weight is None else shares_of_weight(cpu.weight)
+def _shares(sample: Sample, snapshot: Snapshot) -> Iterable[Row]:
+    if sample.cpu is not None:
+        yield "", shown_shares(sample, sample.cpu, snapshot.formulas)
 
 
 def _memory_limit(sample: Sample, snapshot: Snapshot) -> Iterable[Row]:
@@ -78,9 +73,10 @@ FAMILIES = (
         Type.GAUGE,
         "Relative weight of the container's CPU time, in cpu.shares.",
         "spec",
-        Part.CPU,
-        "cpu.weight, converted; v1 cpu.shares",
-        value=_shares,
+        Part.SAMPLE,
+        "cpu.weight by the runtime's formula, exact where Docker's API or a guaranteed pod's quota tells;"
+        " v1 cpu.shares",
+        rows=_shares,
         absent=_NO_CPU_CONTROLLER,
     ),
     Family(
