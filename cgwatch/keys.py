@@ -92,9 +92,9 @@ MATCHER = _matching(
 )
 RESERVED_LABELS: Final = frozenset(
     """
-    id name image pod namespace container cpu device direction failure_type interface le level major minor node
-    node_id operation pagesize quantile scope state status target_node_id tcp_state thread_id core_id page_size
-    type udp_state ulimit window boot_id machine_id system_uuid
+    id name image pod namespace container cpu device direction failure_type interface le level major
+    minor node node_id operation pagesize quantile scope state status target_node_id tcp_state thread_id
+    core_id page_size type udp_state ulimit window boot_id machine_id system_uuid
     """.split()
 )
 """Label names that series have already."""

@@ -19,6 +19,14 @@ PURE = (
     "metrics.families",
     "metrics.text",
     "metrics.negotiation",
+    "oom.kill",
+    "oom.observation",
+    "oom.dialect",
+    "oom.state",
+    "oom.books",
+    "oom.matching",
+    "oom.verdict",
+    "oom.ledger",
 )
 
 

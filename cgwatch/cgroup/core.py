@@ -65,7 +65,10 @@ STAT = File(
     since=(4, 14),
 )
 _EVENTS = File(
-    "cgroup.events", flat_keyed(_Events, {"populated": "populated", "frozen": "frozen"}), on_root=False
+    "cgroup.events",
+    flat_keyed(_Events, {"populated": "populated", "frozen": "frozen"}),
+    pulse=True,
+    on_root=False,
 )
 _PROCESSES = File("cgroup.procs", parse_processes, many_records=True)
 

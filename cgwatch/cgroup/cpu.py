@@ -117,7 +117,7 @@ _BANDWIDTH = "CPU bandwidth control (CONFIG_CFS_BANDWIDTH)"
 
 FILES_V2 = (
     # Time is accounted in every cgroup, also where the cpu controller is not enabled (since 4.15).
-    File("cpu.stat", _parse_stat_v2),
+    File("cpu.stat", _parse_stat_v2, pulse=True),
     File("cpu.stat.local", _parse_stat_local, since=(6, 6), on_root=False),
     File("cpu.max", parse_cpu_max, setting=True, on_root=False, needs=_BANDWIDTH),
     File("cpu.max.burst", integer, setting=True, since=(5, 14), on_root=False, needs=_BANDWIDTH),
@@ -161,7 +161,7 @@ _CPUACCT: dict[str, Any] = {"controller": "cpuacct"}
 _USER_HZ = os.sysconf("SC_CLK_TCK")
 
 FILES_V1 = (
-    File("cpuacct.usage", integer, **_CPUACCT),
+    File("cpuacct.usage", integer, pulse=True, **_CPUACCT),
     File("cpuacct.usage_percpu", integers, **_CPUACCT),
     File("cpuacct.stat", _parse_cpuacct_stat, **_CPUACCT),
     File("cpu.stat", _parse_stat_v1, needs=_BANDWIDTH, **_CPU),

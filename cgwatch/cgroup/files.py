@@ -112,6 +112,9 @@ class File(Struct, frozen=True):
     """Read only where this other file of the same table is missing."""
     many_records: bool = False
     """The kernel returns about a page for each read(2), so it takes several to see the end."""
+    pulse: bool = False
+    """It moves when anything happens in the cgroup that others of its files tell of: they are not read while
+    none of its pulses beats. What moves without one, such as the age of pages, is told late."""
     stale_seconds: float = 0.0
     """A descriptor that was read less than this ago shows the same once more, whatever has changed."""
 
@@ -169,6 +172,11 @@ class KernelFile:
     def is_kept(self) -> bool:
         """Whether the descriptor stays open between reads."""
         return self._fd >= 0
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401 - what the file's own parser returns
+        """What the last read returned; it is the same object for as long as the text is the same."""
+        return self._value
 
     def read(self, faults: list[Fault]) -> Any:  # noqa: ANN401 - what the file's own parser returns
         """Return the parsed file, or ``None`` with the reason appended to ``faults``.

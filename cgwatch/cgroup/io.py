@@ -208,7 +208,7 @@ _BFQ = "the BFQ I/O scheduler (CONFIG_BFQ_GROUP_IOSCHED)"
 _THROTTLE = "block throttling (CONFIG_BLK_DEV_THROTTLING)"
 
 FILES_V2 = (
-    File("io.stat", parse_io_stat),
+    File("io.stat", parse_io_stat, pulse=True),
     File("io.max", parse_io_max, setting=True, on_root=False, needs=_THROTTLE),
     File(
         "io.weight",
@@ -245,9 +245,11 @@ def _counters(prefix: str, needs: str, words: tuple[str, ...] = _BYTES_AND_OPERA
             parse_blkio,
             needs=needs,
             instead_of=name + "_recursive" if not suffix else "",
+            pulse=word == _BYTES_AND_OPERATIONS[0],
             **_V1,
         )
-        for name in (f"{prefix}.{word}" for word in words)
+        for word in words
+        for name in (f"{prefix}.{word}",)
         for suffix in ("_recursive", "")
     )
 

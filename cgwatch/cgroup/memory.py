@@ -235,7 +235,7 @@ _SELDOM: dict[str, Any] = {"setting": True}
 
 _CURRENT, _PEAK = "memory.current", "memory.peak"
 FILES_V2 = (
-    File(_CURRENT, integer, on_root=False),
+    File(_CURRENT, integer, pulse=True, on_root=False),
     File(_PEAK, integer, since=(5, 19), on_root=False),
     File("memory.max", limit, setting=True, on_root=False),
     File("memory.high", limit, setting=True, on_root=False),
@@ -316,7 +316,7 @@ _V1: dict[str, Any] = {"controller": "memory"}
 _KERNEL_ACCOUNTING = "kernel memory accounting (CONFIG_MEMCG_KMEM, not cgroup.memory=nokmem)"
 
 FILES_V1 = (
-    File("memory.usage_in_bytes", integer, **_V1),
+    File("memory.usage_in_bytes", integer, pulse=True, **_V1),
     File("memory.max_usage_in_bytes", integer, **_V1),
     File("memory.limit_in_bytes", _limit_v1, setting=True, **_V1),
     File("memory.soft_limit_in_bytes", _limit_v1, setting=True, **_V1),

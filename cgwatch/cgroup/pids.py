@@ -30,7 +30,7 @@ class _PidsEvents(Struct, frozen=True, gc=False):
 
 
 FILES_V2 = (
-    File("pids.current", integer, on_root=False),
+    File("pids.current", integer, pulse=True, on_root=False),
     File("pids.max", limit, setting=True, on_root=False),
     File("pids.peak", integer, since=(6, 1), on_root=False),
     # It moves when something goes wrong: read as seldom as a limit.

@@ -24,8 +24,8 @@ _NEEDS = "pressure stall information (CONFIG_PSI, not psi=0, cgroup.pressure 1)"
 
 FILES = (
     File("cpu.pressure", pressure, since=(4, 20), needs=_NEEDS),
-    File("memory.pressure", pressure, since=(4, 20), needs=_NEEDS),
-    File("io.pressure", pressure, since=(4, 20), needs=_NEEDS),
+    File("memory.pressure", pressure, since=(4, 20), needs=_NEEDS, pulse=True),
+    File("io.pressure", pressure, since=(4, 20), needs=_NEEDS, pulse=True),
     File("irq.pressure", pressure, since=(6, 1), needs=_NEEDS + " and CONFIG_IRQ_TIME_ACCOUNTING"),
 )
 

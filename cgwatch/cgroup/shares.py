@@ -66,6 +66,7 @@ def formula_of(shares: int, weight: int) -> Formula | None:
     return found[0] if len(found) == 1 else None
 
 
+@lru_cache(_KEPT)
 def is_of(weight: int, shares: int) -> bool:
     """Whether a runtime, old or new, makes ``weight`` of ``shares``."""
     return any(weight_of(shares, formula) == weight for formula in Formula)

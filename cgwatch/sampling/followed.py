@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from operator import is_
 from typing import Any
 
 from msgspec import structs
@@ -26,7 +27,9 @@ class Followed:
 
     __slots__ = (
         "_controllers",
+        "_last",
         "_own_peak",
+        "_pulse",
         "_readers",
         "_settings_reads",
         "container",
@@ -59,6 +62,8 @@ class Followed:
         # The root cannot go (and has no file at all in some hierarchies).
         self.proves_life = path == "/" or all(hierarchy.locate(path) in kept for hierarchy in places)
         """Whether a descriptor stays open in each of its places: then an answer is proof of life."""
+        self._last: list[Any] = []
+        self._pulse: tuple[tuple[KernelFile, Any], ...] = ()
 
     @property
     def files(self) -> Iterator[KernelFile]:
@@ -75,14 +80,44 @@ class Followed:
 
         ``settings``: read those too. They are read anyway for the first few times, since a runtime writes
         them after it has made the cgroup, and after its API said something new, such as "update".
+
+        While nothing at all happens in a cgroup, only the files are read that would tell of it; and all of
+        them whenever the settings are. What the kernel does to it meanwhile (pages age) is told that late.
         """
         if self._settings_reads < _SETTINGS_READS:
             self._settings_reads += 1
             settings = True
-        values = [reader.read(faults, settings=settings) for reader in self._readers]
+        if self._pulse and not settings and self._is_still():
+            return self._last
+        before = self._last
+        values = self._last = [reader.read(faults, settings=settings) for reader in self._readers]
         if self._own_peak:
             values[_MEMORY] = self._own_peak.complete(values[_MEMORY])
+        # Only who was idle is asked again whether it is: for all others that would be more to read.
+        is_idle = len(before) == len(values) and all(map(is_, before, values)) and not faults
+        self._pulse = self._beats() if is_idle else ()
         return values
+
+    def _beats(self) -> tuple[tuple[KernelFile, Any], ...]:
+        """Return what to look at while it is idle, as it is now; empty: that would not be enough."""
+        kept = [file for file in self.files if file.is_kept]
+        pulse = [file for file in kept if file.file.pulse]
+        beating = {self._directory(file) for file in pulse}
+        others = {self._directory(file): file for file in kept if self._directory(file) not in beating}
+        if not pulse or not all(
+            hierarchy.locate(self.path) in beating | others.keys() for hierarchy in self.places
+        ):
+            return ()
+        # One of each hierarchy, as a proof of life.
+        return tuple((file, file.value) for file in (*pulse, *others.values()))
+
+    def _is_still(self) -> bool:
+        faults: list[Fault] = []  # of a file that is read again at once
+        return all(file.read(faults) is value for file, value in self._pulse) and not faults
+
+    @staticmethod
+    def _directory(file: KernelFile) -> str:
+        return file.path.rpartition("/")[0]
 
     def bind(self, description: Description | None) -> None:
         """Take over what a runtime said of this container."""

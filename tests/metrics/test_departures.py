@@ -6,7 +6,8 @@ import pytest
 
 from cgwatch.metrics.departures import DEPARTURES, Departure
 from cgwatch.metrics.strict import REPLACED
-from tests.compare.differences import KNOWN, Known
+from tests.compare.differences import KNOWN
+from tests.compare.known import Known
 from tests.compare.verdict import What
 from tests.metrics.conformance import CONTAINER_ROWS, LEFT_OUT, NODE_ROWS, Row
 from tests.readme import README, written
@@ -17,8 +18,6 @@ CADVISOR = {
     *LEFT_OUT,
 }
 SPECIFIC = [row for row in DEPARTURES if row.metrics[0] != "container_*"]
-# Differences of the comparison that are none of the values.
-MORE = {What.ONLY_CGWATCH}
 
 
 def named(rows: list[Departure]) -> set[str]:
@@ -63,11 +62,8 @@ def test_what_the_conformance_tables_know_of_is_in_the_table(row: Row) -> None:
     assert row.name in named(SPECIFIC)
 
 
-@pytest.mark.parametrize(
-    "known",
-    [known for known in KNOWN if known.what not in MORE],
-    ids=lambda known: f"{known.families} {known.what}",
-)
+@pytest.mark.parametrize("known", KNOWN, ids=lambda known: f"{known.families} {known.what}")
 def test_what_the_comparison_with_a_real_cadvisor_explains_is_in_the_table(known: Known) -> None:
     about = {name for name in CADVISOR if fnmatchcase(name, known.families)}
-    assert about & named(SPECIFIC)
+    assert not about or known.what is What.ONLY_CGWATCH or about & named(SPECIFIC)
+    assert not known.restored or about <= REPLACED

@@ -73,12 +73,28 @@ def test_a_container_never_shows_the_machines(name: str) -> None:
     assert fs(name, sample, disks=(SDA,)) == {}
 
 
-def test_a_device_is_shown_once_and_as_the_roots_files_say() -> None:
-    said = IoDevice(8, 0, read_bytes_total=99)
+def test_a_disk_of_the_root_is_shown_once_and_with_all_that_the_machine_did() -> None:
+    # On v1 the root's file counts from the first throttle rule on (kernel 6.9).
+    said = IoDevice(8, 0, read_bytes_total=99, read_seconds=9)
     names = {(8, 0): "/dev/sda"}
 
-    assert fs("reads_bytes_total", root(said), disks=(SDA,), devices=names) == {"/dev/sda": 99}
+    assert fs("reads_bytes_total", root(said), disks=(SDA,), devices=names) == {"/dev/sda": 12 * 512}
     assert fs("read_seconds_total", root(said), disks=(SDA,), devices=names) == {"/dev/sda": 1.25}
+
+
+def test_what_the_machine_does_not_tell_of_a_disk_is_as_the_roots_files_say() -> None:
+    said = IoDevice(8, 0, discards_total=7)
+    older = structs.replace(SDA, discards_total=None)
+
+    assert fs("discards_total", root(said), disks=(older,), devices={(8, 0): "/dev/sda"}) == {"/dev/sda": 7}
+
+
+def test_a_device_of_the_root_that_is_no_disk_is_as_its_files_say() -> None:
+    said = IoDevice(7, 0, read_bytes_total=99)
+    loop = structs.replace(SDA, major=7, name="loop0", kind=DiskKind.STACKED)
+
+    found = fs("reads_bytes_total", root(said), disks=(SDA, loop), devices={(7, 0): "/dev/loop0"})
+    assert found == {"/dev/sda": 12 * 512, "/dev/loop0": 99}
 
 
 @pytest.mark.parametrize("kind", [DiskKind.PARTITION, DiskKind.STACKED, None])

@@ -108,10 +108,11 @@ def test_every_scheme_is_made_with_the_labels_to_show(scheme: str) -> None:
 
 
 def labelled(number: int, **labels: str) -> Container:
-    path = f"/docker/{number:064x}"
-    said = Description(
-        Runtime.DOCKER, f"{number:064x}", f"web{number}", "example.test/web:1", labels, "running"
-    )
+    return named(f"/docker/{number:064x}", f"web{number}", "example.test/web:1", **labels)
+
+
+def named(path: str, name: str, image: str, **labels: str) -> Container:
+    said = Description(Runtime.DOCKER, path.removeprefix("/docker/"), name, image, labels, "running")
     return Container(Cgroup(path, 1), recognise(path), None, said)
 
 
@@ -200,10 +201,8 @@ def test_a_value_is_cut_to_its_bound_at_a_whole_character(
 def test_cgroups_are_chosen_by_any_criterion_and_left_out_by_any_other(
     include: tuple[str, ...], exclude: tuple[str, ...], taken: set[str]
 ) -> None:
-    web, db = labelled(1), labelled(2, team="core")
-    db = structs.replace(
-        db, description=structs.replace(db.description, name="db", image="example.test/db:1")
-    )
+    web = labelled(1)
+    db = named("/docker/" + "b" * 64, "db", "example.test/db:1", team="core")
     names = {web.cgroup.path: "/docker/web", db.cgroup.path: "/docker/db"}
     selection = Selection(include, exclude)
 

@@ -56,6 +56,15 @@ def values(page: Page, name: str, cgroup: str) -> list[float]:
     return [value for _, value in page.find(name, id=cgroup)]
 
 
+@pytest.mark.timeout(400)
+@pytest.mark.skipif(inside_uml(), reason="is inside already")
+def test_all_of_this_holds_on_cgroup_v2(uml: Callable[..., Finished]) -> None:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--timeout=300", str(Path(__file__))]
+    finished = uml(command, deadline_seconds=360)
+    assert finished.status == 0, finished.output
+    assert re.search(r"= 4 passed, 1 skipped in ", finished.output.splitlines()[-1]), finished.output
+
+
 def test_shares_are_those_that_docker_was_asked_for(docker: Dockerd, agent: Agent) -> None:
     with ExitStack() as containers:
         cgroups = {
@@ -95,12 +104,3 @@ def test_a_weight_of_either_formula_is_shown_exactly_and_tells_of_the_others(
         file_of("cpu", other, "cpu.weight").write_text("1000")
         low, high = (min(s for s in range(2, 262145) if weight_of(s, ours) == w) for w in (999, 1001))
         agent.wait_for(lambda page: low < page.value(SHARES, id=other) < high)
-
-
-@pytest.mark.timeout(400)
-@pytest.mark.skipif(inside_uml(), reason="is inside already")
-def test_all_of_this_holds_on_cgroup_v2(uml: Callable[..., Finished]) -> None:
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--timeout=300", str(Path(__file__))]
-    finished = uml(command, deadline_seconds=360)
-    assert finished.status == 0, finished.output
-    assert re.search(r"= 4 passed, 1 skipped in ", finished.output.splitlines()[-1]), finished.output

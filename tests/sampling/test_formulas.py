@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from cgwatch.cgroup.cpu import CpuStats
 from cgwatch.cgroup.shares import Formula, weight_of
 from cgwatch.discovery.recognise import recognise
 from cgwatch.model import Cgroup, Container, Description, Runtime, Sample
 from cgwatch.sampling.formulas import Formulas, known_shares, writer_of
+from tests.golden.pages import take
 
 LINEAR, QUADRATIC = Formula.LINEAR, Formula.QUADRATIC
 DOCKER = f"/docker/{'a' * 64}"
@@ -37,6 +40,18 @@ def test_a_guaranteed_pod_tells_by_its_quota_and_another_one_does_not() -> None:
     assert Formulas().update([sample(GUARANTEED, **limits)]) == {"kubelet": QUADRATIC}
     assert Formulas().update([sample(container, **limits)]) == {str(recognise(container).runtime): QUADRATIC}
     assert Formulas().update([sample(BURSTABLE, **limits)]) == {}
+
+
+@pytest.mark.parametrize(
+    ("tree", "runtime"),
+    [("kubernetes_containerd_v2_systemd", "containerd"), ("kubernetes_crio_v2_systemd", "crio")],
+)
+def test_on_a_captured_node_of_kubernetes_the_guaranteed_pod_tells(tree: str, runtime: str) -> None:
+    assert take(tree).formulas == {"kubelet": LINEAR, runtime: LINEAR}
+
+
+def test_on_a_captured_node_of_docker_its_api_tells() -> None:
+    assert take("docker_v2").formulas == {"docker": LINEAR}
 
 
 def test_what_tells_nothing_is_passed_over() -> None:

@@ -1,8 +1,9 @@
 """Block I/O by device.
 
-The root is the whole machine: what its cgroup files do not say comes from /proc/diskstats, for whole disks
-alone. A partition, a device mapper's or an md device does nothing that the disk below it does not do as well:
-with them, a sum over ``device`` would count twice.
+The root is the whole machine: what its disks did is taken from /proc/diskstats, as the kernel itself does for
+the root's io.stat. The root's files of v1 count a device from its first throttle rule on (Linux 6.9), and no
+times. It is shown for whole disks alone: a partition, a device mapper's or an md device does nothing that the
+disk below it does not do as well, and with them a sum over ``device`` would count twice.
 """
 
 from __future__ import annotations
@@ -26,20 +27,19 @@ def device_label(snapshot: Snapshot, major: int, minor: int) -> str:
 
 
 def _by_device(of_device: OfDevice, of_disk: OfDisk | None) -> Callable[[IoStats, Snapshot], Iterable[Row]]:
+    def own(devices: Iterable[IoDevice], snapshot: Snapshot) -> list[Row]:
+        return [(device_label(snapshot, device.major, device.minor), of_device(device)) for device in devices]
+
     def rows(io: IoStats, snapshot: Snapshot) -> Iterable[Row]:
         devices = io.devices or ()
-        found = [
-            (device_label(snapshot, device.major, device.minor), of_device(device)) for device in devices
-        ]
         if of_disk is None or not snapshot.disks or not _is_of_root(io, snapshot):
-            return found
-        said = {(device.major, device.minor) for device in devices if of_device(device) is not None}
-        found += [
-            (label("device", device_path(disk.name)), of_disk(disk))
-            for disk in snapshot.disks
-            if (disk.major, disk.minor) not in said and _is_shown(disk)
+            return own(devices, snapshot)
+        disks = [disk for disk in snapshot.disks if _is_shown(disk) and of_disk(disk) is not None]
+        told = {(disk.major, disk.minor) for disk in disks}
+        return [
+            *((label("device", device_path(disk.name)), of_disk(disk)) for disk in disks),
+            *own([device for device in devices if (device.major, device.minor) not in told], snapshot),
         ]
-        return found
 
     return rows
 
@@ -90,13 +90,14 @@ def _disk(
     )
 
 
+_ROOT = "/proc/diskstats (root); "
 _UNUSED = "for devices that were not used"
 _COUNTED = f"{_UNUSED}; v1 from kernel 6.9: unless BFQ or a throttle rule is in use, or for the root"
 
 
 def _counted(name: str, help_text: str, field: str, of_disk: OfDisk, source: str) -> Family:
     """A number that the block layer keeps for each cgroup."""
-    return _disk(name, help_text, attrgetter(field), of_disk, source, _COUNTED)
+    return _disk(name, help_text, attrgetter(field), of_disk, f"{_ROOT}{source}", _COUNTED)
 
 
 def _sectors(field: str) -> OfDevice:
@@ -145,7 +146,7 @@ def _detail(
         help_text,
         of_device,
         attrgetter(of_disk),
-        f"/proc/diskstats (root); v1 {source}",
+        f"{_ROOT}v1 {source}",
         f"{_UNUSED}; {_DETAILS}",
         kind=kind,
         details=True,
@@ -217,7 +218,7 @@ FAMILIES = (
         "Sectors of 512 bytes that were read from the device.",
         _sectors("read_bytes_total"),
         attrgetter("sectors_read_total"),
-        f"io.stat rbytes / 512; v1 {_V1_BYTES} Read",
+        f"{_ROOT}io.stat rbytes / 512; v1 {_V1_BYTES} Read",
         _COUNTED,
     ),
     _disk(
@@ -225,7 +226,7 @@ FAMILIES = (
         "Sectors of 512 bytes that were written to the device.",
         _sectors("written_bytes_total"),
         attrgetter("sectors_written_total"),
-        f"io.stat wbytes / 512; v1 {_V1_BYTES} Write",
+        f"{_ROOT}io.stat wbytes / 512; v1 {_V1_BYTES} Write",
         _COUNTED,
     ),
     _detail(

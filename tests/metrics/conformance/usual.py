@@ -133,7 +133,7 @@ def _memory() -> tuple[Row, ...]:
         stat("pgscan_total", COUNTER, "", "pgscan", ZERO_V1),
         stat("pgsteal_total", COUNTER, "", "pgsteal", ZERO_V1),
         *(
-            stat(f"{word}_total", COUNTER, f"total_{word}", word, ZERO_V1)
+            stat(f"{word}_total", COUNTER, f"total_{word}", word, "without nested cgroups on v1")
             for word in ("workingset_refault_file", "workingset_refault_anon")
         ),
     )
