@@ -2,13 +2,13 @@
  * The least that reading cgroup files can cost: the sampler's own list of files, read the way the sampler reads
  * them, in a loop that does nothing else.
  *
- *   preads TICKS
+ *   preads TICKS CLOCK
  *
- * takes lines on standard input and answers each with one line:
+ * measures with CLOCK, "cpu" or (where the CPU time of a process is too coarse) "wall", takes lines on standard input and answers each with one line:
  *
  *   file PLACE KEPT SETTING MANY PATH   one more file of the cgroup number PLACE; no answer
  *   open                                open what is kept            -> number of files
- *   read SEQUENCE                       one round, as tick SEQUENCE  -> nanoseconds of CPU time, reads, failures
+ *   read SEQUENCE                       one round, as tick SEQUENCE  -> nanoseconds, reads, failures
  *   changes                             read what is kept            -> the numbers of the files whose text is new
  *   clear                               forget the files             -> 0
  *
@@ -34,6 +34,7 @@ static struct file *files;
 static size_t count, room;
 static char buffer[1 << 16];
 static long reads, failures;
+static clockid_t measured = CLOCK_PROCESS_CPUTIME_ID;
 
 static ssize_t read_to_end(int fd, int many)
 {
@@ -77,11 +78,11 @@ static uint64_t hash(ssize_t length)
 	return value;
 }
 
-static long cpu_nanoseconds(void)
+static long nanoseconds(void)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+	clock_gettime(measured, &now);
 	return now.tv_sec * 1000000000L + now.tv_nsec;
 }
 
@@ -116,6 +117,8 @@ int main(int argc, char **argv)
 	size_t size = 0;
 	ssize_t length;
 
+	if (argc > 2 && !strcmp(argv[2], "wall"))
+		measured = CLOCK_MONOTONIC;
 	while ((length = getline(&line, &size, stdin)) > 0) {
 		if (line[length - 1] == '\n')
 			line[length - 1] = 0;
@@ -129,13 +132,13 @@ int main(int argc, char **argv)
 					files[i].fd = open(files[i].path, O_RDONLY | O_CLOEXEC);
 			printf("%zu", count);
 		} else if (!strncmp(line, "read ", 5)) {
-			long sequence = atol(line + 5), start = cpu_nanoseconds();
+			long sequence = atol(line + 5), start = nanoseconds();
 
 			reads = failures = 0;
 			for (size_t i = 0; i < count; i++)
 				if (!files[i].setting || (files[i].place + sequence) % ticks == 0)
 					read_file(&files[i]);
-			printf("%ld %ld %ld", cpu_nanoseconds() - start, reads, failures);
+			printf("%ld %ld %ld", nanoseconds() - start, reads, failures);
 		} else if (!strcmp(line, "changes")) {
 			for (size_t i = 0; i < count; i++) {
 				uint64_t now;

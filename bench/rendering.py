@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import statistics
-import time
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -15,6 +13,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
+from bench.clock import Clock
 from bench.sampling import Burst
 from cgwatch.metrics.negotiation import Format
 from cgwatch.metrics.render import Renderer
@@ -56,7 +55,7 @@ def describe(sampler: Sampler, ids: Iterable[str]) -> None:
     )
 
 
-def measure(sampler: Sampler, renderer: Renderer, burst: Burst, rounds: int) -> Rendering:
+def measure(sampler: Sampler, renderer: Renderer, burst: Burst, rounds: int, clock: Clock) -> Rendering:
     """Render a new snapshot in each round, then let prometheus_client write the same samples."""
     page = renderer.render(sampler.sample(200), Format.TEXT)
     parsed = list(text_string_to_metric_families(page))
@@ -68,25 +67,21 @@ def measure(sampler: Sampler, renderer: Renderer, burst: Burst, rounds: int) -> 
     for sequence in range(201, 201 + rounds):
         burst()
         snapshot = sampler.sample(sequence)
-        took["ours"].append(_timed(partial(_page, renderer, snapshot)))
-        took["client"].append(_timed(lambda: generate_latest(ready)))
-        took["exporter"].append(_timed(lambda: generate_latest(made)))
+        took["ours"].append(_timed(clock, partial(_page, renderer, snapshot)))
+        took["client"].append(_timed(clock, lambda: generate_latest(ready)))
+        took["exporter"].append(_timed(clock, lambda: generate_latest(made)))
     ours, client, exporter = (statistics.median(values) / 1000 / lines for values in took.values())
     return Rendering(lines, len(page.encode()), ours, client, exporter)
 
 
 def _page(renderer: Renderer, snapshot: Snapshot) -> bytes:
-    """Write a page as ``metrics.pages`` does."""
-    page = io.BytesIO()
-    for family in renderer.families(snapshot, Format.TEXT):
-        page.write(family.encode())
-    return page.getvalue()
+    return renderer.render(snapshot, Format.TEXT).encode()
 
 
-def _timed(function: Callable[[], object]) -> float:
-    start = time.process_time_ns()
+def _timed(clock: Clock, function: Callable[[], object]) -> float:
+    start = clock.now()
     function()
-    return time.process_time_ns() - start
+    return clock.now() - start
 
 
 def _families(parsed: list[Metric]) -> Iterable[Metric]:

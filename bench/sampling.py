@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import statistics
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,6 +12,7 @@ from unittest import mock
 
 from msgspec import Struct
 
+from bench.clock import Clock
 from bench.native import Program
 from cgwatch.cgroup.tree import Tree
 from cgwatch.model import Snapshot
@@ -25,7 +25,7 @@ Burst = Callable[[], object]
 
 
 class Sampling(Struct, frozen=True):
-    """Medians over the rounds; times are CPU time of the process, user and system."""
+    """Medians over the rounds; times are CPU time, user and system."""
 
     cgroups: int
     rounds: int
@@ -48,10 +48,10 @@ class Sampling(Struct, frozen=True):
         return self.python_microseconds / self.c_microseconds
 
 
-def measure(sampler: Sampler, reader: Program, burst: Burst, rounds: int) -> Sampling:
+def measure(sampler: Sampler, reader: Program, burst: Burst, rounds: int, clock: Clock) -> Sampling:
     """Alternate rounds of the sampler and of the C loop, each after a burst of its own."""
     sequence = _settle(sampler)
-    identity = _hand_over(sampler, reader)
+    identity = hand_over(sampler, reader)
     changed_ratio, unchanged = _changes(sampler, reader, burst)
     pairs: list[tuple[int, int]] = []
     counts: list[float] = []
@@ -66,15 +66,15 @@ def measure(sampler: Sampler, reader: Program, burst: Burst, rounds: int) -> Sam
                 nanoseconds, reads, failures = map(int, reader.ask(f"read {sequence}").split())
                 took["c"] = nanoseconds
             else:
-                start = time.process_time_ns()
+                start = clock.now()
                 snapshot = sampler.sample(sequence)
-                took["python"] = time.process_time_ns() - start
+                took["python"] = clock.now() - start
                 kept = [*kept[-1:], snapshot]  # the agent has the last two as well
         sequence += 1
         now = _identity(sampler)
         if now != identity or failures:
             discarded += 1
-            identity = _hand_over(sampler, reader)
+            identity = hand_over(sampler, reader)
             continue
         pairs.append((took["python"], took["c"]))
         counts.append(reads)
@@ -103,14 +103,18 @@ def _settle(sampler: Sampler) -> int:
     return 3
 
 
+def _is_below(path: str, top: str) -> bool:
+    return path == top or path.startswith(f"{top.rstrip('/')}/")
+
+
 def _identity(sampler: Sampler) -> list[Followed]:
     return list(sampler.followed)
 
 
-def _hand_over(sampler: Sampler, reader: Program) -> list[Followed]:
-    """Give the C loop the files that the sampler reads now."""
+def hand_over(sampler: Sampler, reader: Program, below: str = "/") -> list[Followed]:
+    """Give the C loop the files that the sampler reads now, of the cgroups at and below a path."""
     reader.ask("clear")
-    identity = _identity(sampler)
+    identity = [followed for followed in sampler.followed if _is_below(followed.path, below)]
     reader.tell(
         f"file {place} {int(file.is_kept)} {int(file.file.setting)} {int(file.file.many_records)} {file.path}"
         for place, followed in enumerate(identity)
@@ -118,7 +122,9 @@ def _hand_over(sampler: Sampler, reader: Program) -> list[Followed]:
     )
     # Opened at each tick: a kept one would hold the network namespace.
     owners = sampler._network._owners.values()  # noqa: SLF001 - nothing but the bench wants to know
-    reader.tell(f"file 0 0 0 1 /proc/{owner.pid}/net/dev" for owner in owners)
+    reader.tell(
+        f"file 0 0 0 1 /proc/{owner.pid}/net/dev" for owner in owners if _is_below(owner.key.path, below)
+    )
     reader.ask("open")
     return identity
 
@@ -139,31 +145,32 @@ def _changes(sampler: Sampler, reader: Program, burst: Burst) -> tuple[float, di
 
 
 class _Phases:
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._now = clock.now
         self.nanoseconds: Counter[str] = Counter()
 
     @contextmanager
     def timed(self, owner: type, method: str, phase: str) -> Iterator[None]:
         original = getattr(owner, method)
-        nanoseconds = self.nanoseconds
+        nanoseconds, now = self.nanoseconds, self._now
 
         def timed(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - any method
-            start = time.process_time_ns()
+            start = now()
             try:
                 return original(*args, **kwargs)
             finally:
-                nanoseconds[phase] += time.process_time_ns() - start
+                nanoseconds[phase] += now() - start
 
         with mock.patch.object(owner, method, timed):
             yield
 
 
-def phases(sampler: Sampler, burst: Burst, rounds: int = 10) -> dict[str, float]:
+def phases(sampler: Sampler, burst: Burst, clock: Clock, rounds: int = 10) -> dict[str, float]:
     """Return where the time of a tick goes, in microseconds for one cgroup, the median of some ticks."""
     found: dict[str, list[float]] = {}
     for sequence in range(100, 100 + rounds):
         burst()
-        timer = _Phases()
+        timer = _Phases(clock)
         with ExitStack() as stack:
             for owner, method, phase in (
                 (Tree, "begin", "tree"),

@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.native import Program
-from cgwatch.cgroup.hierarchy import Hierarchies, Layout
+from cgwatch.cgroup.hierarchy import Hierarchies
 
 _CONTROLLERS = ("memory", "cpu", "cpuacct", "blkio", "pids")
+_ON_V2 = ("memory", "cpu", "io", "pids")
+_QUOTA = {"cpu.cfs_quota_us": "100000", "cpu.max": "100000 100000"}
 _LEAVE_SECONDS = 20.0
 _DISK_BYTES = 64 << 20
 _NO_BOUND = 1 << 40  # bytes each second
@@ -37,14 +39,15 @@ class Subtree:
         """Make ``count`` containers; each may use one CPU, so that its quota is accounted."""
         for top in self._tops:
             top.mkdir()
+            _enable(top)
         for number in range(count):
             container_id = hashlib.sha256(f"{self.path}/{number}".encode()).hexdigest()
             self.ids.append(container_id)
             for top in self._tops:
                 (top / container_id).mkdir()
-                quota = top / container_id / "cpu.cfs_quota_us"
-                if quota.exists():
-                    quota.write_text("100000")
+                for name, text in _QUOTA.items():
+                    if (top / container_id / name).exists():
+                        (top / container_id / name).write_text(text)
 
     def procs_files(self, container_id: str) -> list[str]:
         """Return the files that take a process into the container."""
@@ -83,6 +86,14 @@ class Subtree:
                         time.sleep(0.02)
 
 
+def _enable(top: Path) -> None:
+    """Cgroup v2: have the containers below ``top`` the controllers that ``top`` has."""
+    switch = top / "cgroup.subtree_control"
+    if switch.exists():
+        here = (top / "cgroup.controllers").read_text().split()
+        switch.write_text(" ".join(f"+{name}" for name in _ON_V2 if name in here))
+
+
 def _end_processes(place: Path) -> None:
     """End what still runs in a cgroup of ours: nobody else is there."""
     for pid in (place / "cgroup.procs").read_text().split():
@@ -115,8 +126,14 @@ def busy(program: Path, tree: Subtree, burn_microseconds: int, disk: str) -> Ite
 
 
 @contextlib.contextmanager
-def loop_disk(folder: Path) -> Iterator[str]:
-    """Attach a block device of our own, in ``folder``; empty where there is none to be had."""
+def disk(folder: Path, given: str) -> Iterator[str]:
+    """Give the block device that the containers write to: ``given``, or a loop device of our own.
+
+    Empty where there is none to be had.
+    """
+    if given:
+        yield given
+        return
     image = folder / "disk"
     with image.open("wb") as file:
         file.truncate(_DISK_BYTES)
@@ -131,10 +148,8 @@ def loop_disk(folder: Path) -> Iterator[str]:
             subprocess.run(["losetup", "--detach", device], check=False)
 
 
-def obstacle(hierarchies: Hierarchies) -> str | None:
+def obstacle() -> str | None:
     """Say why no cgroups can be made here; ``None``: they can."""
     if os.geteuid() != 0:
         return "not root: no cgroups of our own, so only those that are there are measured"
-    if hierarchies.layout is Layout.V2:
-        return "no cgroup v1 here: only the cgroups that are there are measured"
     return None

@@ -1,6 +1,7 @@
 """Hold cgwatch against a real cAdvisor: both watch the same containers, and every series is compared.
 
-Exit status 1 if there is a difference that tests/compare/differences.py does not explain.
+Exit status 1 if there is a difference that tests/compare/differences.py does not explain, or a reason there
+for a difference that is not.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import click
+from msgspec import Struct, structs
 
 from cgwatch.settings import KEYS
 from tests.compare.cadvisor import Cadvisor, CadvisorError
-from tests.compare.differences import TOLERANCES
-from tests.compare.observed import Observed, add_page, nothing_yet
+from tests.compare.differences import KNOWN, TOLERANCES
+from tests.compare.known import Round, reasons
+from tests.compare.observed import add_page, nothing_yet
 from tests.compare.process import Cost, cpu_seconds, resident_bytes
-from tests.compare.report import costs, differences, table, unexplained
+from tests.compare.report import costs, differences, stale, table, unexplained
 from tests.compare.verdict import compare, compare_identities
 from tests.real import busy
 from tests.real.agent_process import AgentError, AgentProcess
@@ -28,7 +31,8 @@ from tests.real.dockerd import Dockerd, RealKernelError, docker_available
 from tests.real.kernel_says import is_v1
 
 _INTERVAL_SECONDS = 1.0
-_SETTLE_SECONDS = 30.0
+_INTERVAL = f"{_INTERVAL_SECONDS:g}s"
+_SETTLE_SECONDS = 60.0
 
 
 @click.command(help=__doc__)
@@ -41,62 +45,90 @@ _SETTLE_SECONDS = 30.0
 @click.option(
     "--seconds", default=20, show_default=True, type=click.IntRange(min=8), help="How long to watch."
 )
-@click.option("--defaults", is_flag=True, help="Both with the groups that are on by default, not with all.")
-def main(*, cadvisor: Path, seconds: int, defaults: bool) -> None:
+@click.option(
+    "--round",
+    "rounds",
+    multiple=True,
+    type=click.Choice([one.name.lower() for one in Round]),
+    help="How both are configured; all of these, one after the other, unless it is said.",
+)
+@click.option(
+    "--keep",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder for the last pages of both.",
+)
+def main(*, cadvisor: Path, seconds: int, rounds: tuple[str, ...], keep: Path | None) -> None:
     """Compare, and print what came out."""
     if reason := docker_available() or busy.no_disk():
         sys.exit(f"compare: {reason}")
+    wanted = [Round[name.upper()] for name in rounds] or list(Round)
     try:
         with (
-            tempfile.TemporaryDirectory(prefix="cgwtest-") as folder,
             busy.disk() as disk,
             Dockerd() as docker,
             busy.busy_containers(docker, disk) as containers,
-            Cadvisor(
-                cadvisor.absolute(), Path(folder), docker.url, interval=_interval(), everything=not defaults
-            ) as theirs,
-            AgentProcess(docker.url, interval=_interval(), environment=_environment(defaults)) as ours,
         ):
-            is_right = _watch(containers, theirs, ours, seconds)
+            seen = [_watch(containers, docker.url, cadvisor.absolute(), one, seconds) for one in wanted]
     except (CadvisorError, AgentError, RealKernelError, TimeoutError) as error:
         sys.exit(f"compare: {error}")
-    sys.exit(0 if is_right else 1)
+    right = [_judge(one) for one in seen]
+    if keep:
+        for one in seen:
+            one.keep(keep)
+    sys.exit(0 if all(right) else 1)
 
 
-def _interval() -> str:
-    return f"{_INTERVAL_SECONDS:g}s"
+class Seen(Struct, frozen=True):
+    """What both said and used in one round."""
+
+    current: Round
+    names: dict[str, str]
+    """What to call the cgroups that are compared, by path."""
+    pages: list[tuple[str, str, float]]
+    """cAdvisor's, ours, and when."""
+    costs: tuple[Cost, Cost]
+
+    def keep(self, folder: Path) -> None:
+        """Write the last page of each."""
+        for name, text in zip(("cadvisor", "cgwatch"), self.pages[-1][:2], strict=True):
+            (folder / f"{self.current.name.lower()}-{name}.txt").write_text(text)
 
 
-def _environment(defaults: bool) -> dict[str, str]:  # noqa: FBT001 - the flag, passed on
-    """Labels as cAdvisor shows them by default, and every group."""
-    groups = [key.environment for key in KEYS.values() if key.path.startswith("metrics.groups.")]
-    return {"CGWATCH_METRICS_CONTAINER_LABELS": "*"} | dict.fromkeys([] if defaults else groups, "true")
-
-
-def _watch(containers: Busy, theirs: Cadvisor, ours: AgentProcess, seconds: int) -> bool:
-    """Scrape both while the containers work; print what they said, and tell whether all is explained."""
+def _watch(containers: Busy, docker_url: str, binary: Path, current: Round, seconds: int) -> Seen:
+    """Scrape both while the containers work."""
     names = {containers.cgroup(name): name for name in containers.ids}
-    _settle(names, theirs, ours)
-    processes = (theirs.pid, ours.pid)
-    before = [cpu_seconds(pid) for pid in processes]
-    began = time.monotonic()
-    pages = []
-    for number in range(1, int(seconds / _INTERVAL_SECONDS) + 1):
-        pages.append((theirs.scrape(), ours.get(accept="text/plain"), time.time()))
-        time.sleep(max(0.0, began + number * _INTERVAL_SECONDS - time.monotonic()))
-    took = time.monotonic() - began
-    spent = [cpu_seconds(pid) - start for pid, start in zip(processes, before, strict=True)]
-    held = [resident_bytes(pid) for pid in processes]
-    cgroups = {*names, "/", "/docker"}
-    sides = nothing_yet(), nothing_yet()
-    for one, other, moment in pages:
-        add_page(sides[0], one, moment, cgroups)
-        add_page(sides[1], other, _own(other, "cgwatch_last_sample_timestamp_seconds"), cgroups)
-    parts = zip(spent, held, sides, strict=True)
-    used = [Cost(cpu, memory, took, side.samples()) for cpu, memory, side in parts]
-    followed = [int(_own(page, "cgwatch_cgroups")) for _, page, _ in pages]
-    spent_words = f"{min(followed)} to {max(followed)} cgroups\n{costs(used[0], used[1], len(pages))}"
-    return _print(sides, names, spent_words)
+    is_everything = current is not Round.DEFAULTS
+    with (
+        tempfile.TemporaryDirectory(prefix="cgwtest-") as folder,
+        Cadvisor(binary, Path(folder), docker_url, interval=_INTERVAL, everything=is_everything) as theirs,
+        AgentProcess(docker_url, interval=_INTERVAL, environment=_environment(current)) as ours,
+    ):
+        _settle(names, theirs, ours)
+        processes = (theirs.pid, ours.pid)
+        before = [cpu_seconds(pid) for pid in processes]
+        began = time.monotonic()
+        pages = []
+        for number in range(1, int(seconds / _INTERVAL_SECONDS) + 1):
+            pages.append((theirs.scrape(), ours.get(accept="text/plain"), time.time()))
+            time.sleep(max(0.0, began + number * _INTERVAL_SECONDS - time.monotonic()))
+        took = time.monotonic() - began
+        used = [
+            Cost(cpu_seconds(pid) - start, resident_bytes(pid), took)
+            for pid, start in zip(processes, before, strict=True)
+        ]
+    return Seen(current, {**names, "/": "/", "/docker": "/docker"}, pages, (used[0], used[1]))
+
+
+def _environment(current: Round) -> dict[str, str]:
+    """Labels as cAdvisor shows them by default, its groups, and everything as often as it reads it."""
+    groups = [key.environment for key in KEYS.values() if key.path.startswith("metrics.groups.")]
+    return {
+        "CGWATCH_METRICS_CONTAINER_LABELS": "*",
+        "CGWATCH_SAMPLING_PROCESSES_INTERVAL": _INTERVAL,
+        "CGWATCH_SAMPLING_SOCKETS_INTERVAL": _INTERVAL,
+        **dict.fromkeys([] if current is Round.DEFAULTS else groups, "true"),
+        **({"CGWATCH_METRICS_STRICT_CADVISOR": "true"} if current is Round.STRICT else {}),
+    }
 
 
 def _settle(names: Iterable[str], theirs: Cadvisor, ours: AgentProcess) -> None:
@@ -116,18 +148,33 @@ def _own(page: str, name: str) -> float:
     return float(lines[0].split()[1])
 
 
-def _print(sides: tuple[Observed, Observed], names: dict[str, str], spent: str) -> bool:
+def _judge(seen: Seen) -> bool:
+    """Print what both said, and tell whether all of it is explained."""
+    sides = nothing_yet(), nothing_yet()
+    for one, other, moment in seen.pages:
+        add_page(sides[0], one, moment, seen.names)
+        add_page(sides[1], other, _own(other, "cgwatch_last_sample_timestamp_seconds"), seen.names)
     rows = compare(*sides, TOLERANCES, skew_seconds=_INTERVAL_SECONDS / 2)
     findings = [*compare_identities(*sides), *(finding for row in rows for finding in row.findings)]
+    holding = reasons(KNOWN, seen.current)
+    wrong = len(unexplained(findings, holding))
+    old = holding.stale(findings, {row.family for row in rows})
     (about,) = {
         dict(series.labels).get("cadvisorVersion", "") for series in sides[0].of("cadvisor_version_info")
     }
     layout = "v1" if is_v1() else "v2"
-    wrong = len(unexplained(findings))
-    click.echo(f"cAdvisor {about}, kernel {os.uname().release}, memory on cgroup {layout}\n")
-    click.echo(f"{table(rows)}\n\n{differences(findings, names)}\n\n{spent}\n")
-    click.echo(f"{len(rows)} families, {len(findings)} differences, {wrong} not explained")
-    return not wrong
+    click.echo(f"{seen.current}: cAdvisor {about}, kernel {os.uname().release}, memory on cgroup {layout}\n")
+    click.echo(f"{table(rows, holding)}\n\n{differences(findings, holding)}\n{stale(old)}\n")
+    theirs, ours = (
+        structs.replace(cost, samples=side.samples()) for cost, side in zip(seen.costs, sides, strict=True)
+    )
+    followed = [int(_own(page, "cgwatch_cgroups")) for _, page, _ in seen.pages]
+    click.echo(f"{min(followed)} to {max(followed)} cgroups\n{costs(theirs, ours, len(seen.pages))}\n")
+    click.echo(
+        f"{seen.current}: {len(rows)} families, {len(findings)} differences, {wrong} not explained,"
+        f" {len(old)} reasons for nothing\n"
+    )
+    return not wrong and not old
 
 
 if __name__ == "__main__":

@@ -38,7 +38,8 @@ class Cadvisor:
             # An interval that grows while nothing changes would leave nothing to compare.
             *(f"-housekeeping_interval={interval}", "-allow_dynamic_housekeeping=false"),
             *(f"-docker={docker_url}", f"-podman=unix://{_NOT_THERE}", f"-containerd={_NOT_THERE}"),
-            *([f"-disable_metrics={_NEVER}"] if everything else []),
+            # Tasks and loads come from the kernel's taskstats (v1) when it is told to ask.
+            *([f"-disable_metrics={_NEVER}", "-enable_load_reader"] if everything else []),
         ]
 
     def __enter__(self) -> Self:

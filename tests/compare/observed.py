@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Mapping
 
 from msgspec import Struct
 from prometheus_client.parser import text_string_to_metric_families
@@ -17,10 +17,11 @@ Labels = frozenset[tuple[str, str]]
 
 
 class Series(Struct, frozen=True):
-    """A series: its family, its container's cgroup ("" for the machine's), and its labels beyond those."""
+    """A series: its family, whose it is ("" for the machine's), and its labels beyond those."""
 
     family: str
-    cgroup: str
+    whose: str
+    """The container's name, or the cgroup's path."""
     labels: Labels
 
 
@@ -54,8 +55,8 @@ def nothing_yet() -> Observed:
     return Observed({}, {}, set(), {})
 
 
-def add_page(seen: Observed, text: str, moment_seconds: float, cgroups: Collection[str]) -> None:
-    """Add what a page says of these cgroups and of the machine.
+def add_page(seen: Observed, text: str, moment_seconds: float, names: Mapping[str, str]) -> None:
+    """Add what a page says of the machine, and of these cgroups: path -> what to call it.
 
     ``moment_seconds`` is when it was sampled, for the series that do not say so.
     """
@@ -66,13 +67,14 @@ def add_page(seen: Observed, text: str, moment_seconds: float, cgroups: Collecti
             # The library gives every counter its _total, as OpenMetrics wants it.
             name = sample.name if sample.name in types else sample.name.removesuffix("_total")
             cgroup = sample.labels.get("id", "")
-            if name not in types or (cgroup and cgroup not in cgroups):
+            if name not in types or (cgroup and cgroup not in names):
                 continue
+            whose = names[cgroup] if cgroup else ""
             said = frozenset(item for item in sample.labels.items() if item[1])
-            whose = frozenset(item for item in said if cgroup and _WHOSE.fullmatch(item[0]))
-            series = Series(name, cgroup, said - whose)
+            identity = frozenset(item for item in said if cgroup and _WHOSE.fullmatch(item[0]))
+            series = Series(name, whose, said - identity)
             if cgroup:
-                seen.identities.setdefault(cgroup, set()).add(whose)
+                seen.identities.setdefault(whose, set()).add(identity)
             if sample.timestamp is None:
                 seen.timeless.add(series)
             moment = moment_seconds if sample.timestamp is None else float(sample.timestamp)

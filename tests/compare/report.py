@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from tests.compare.differences import reason
+from tests.compare.known import Known, Reasons
 from tests.compare.process import Cost
 from tests.compare.verdict import Finding, Row, What
 
@@ -13,12 +13,12 @@ _EXAMPLES = 4
 _MEBIBYTE = 1 << 20
 
 
-def unexplained(findings: Iterable[Finding]) -> list[Finding]:
-    """Give the findings that no row of the table explains."""
-    return [finding for finding in findings if reason(finding) is None]
+def unexplained(findings: Iterable[Finding], reasons: Reasons) -> list[Finding]:
+    """Give the findings that no row explains."""
+    return [finding for finding in findings if reasons.of(finding) is None]
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[Row], reasons: Reasons) -> str:
     """One line for each family: what cAdvisor has | what cgwatch has, where these are not the same."""
     cells = [_HEADER]
     cells += [
@@ -28,7 +28,7 @@ def table(rows: Sequence[Row]) -> str:
             _pair(*row.labels),
             _pair(*map(str, row.series)),
             f"{row.same}/{row.compared}" if row.compared else "",
-            _verdict(row),
+            _verdict(row, reasons),
         )
         for row in rows
     ]
@@ -41,30 +41,38 @@ def _pair(theirs: str, ours: str) -> str:
     return theirs if theirs == ours else f"{theirs or '-'} | {ours or '-'}"
 
 
-def _verdict(row: Row) -> str:
+def _verdict(row: Row, reasons: Reasons) -> str:
     if not row.findings:
         return "same"
-    if unexplained(row.findings):
+    if unexplained(row.findings, reasons):
         return "DIFFERENT"
     missing = next((f.what for f in row.findings if f.what in (What.ONLY_CADVISOR, What.ONLY_CGWATCH)), None)
     return f"known: {missing}" if missing else "known"
 
 
-def differences(findings: Iterable[Finding], names: Mapping[str, str]) -> str:
+def differences(findings: Iterable[Finding], reasons: Reasons) -> str:
     """Every difference with its reason, those without one first; of many that are alike, a few."""
     groups: dict[tuple[bool, str, str, str], list[Finding]] = {}
     for finding in findings:
-        why = reason(finding)
+        why = reasons.of(finding)
         groups.setdefault((why is not None, finding.family, finding.what, why or ""), []).append(finding)
     lines = []
     for (is_known, family, what, why), found in sorted(groups.items()):
         lines.append(f"{'' if is_known else 'NOT EXPLAINED: '}{family} {what}" + (f": {why}" if why else ""))
-        lines += [
-            "    " + f"{names.get(one.cgroup, one.cgroup)} {one.detail}".strip() for one in found[:_EXAMPLES]
-        ]
-        if len(found) > _EXAMPLES:
-            lines.append(f"    and {len(found) - _EXAMPLES} more")
+        # Whatever is not explained is shown in full: a row is to be made of it.
+        shown = found[:_EXAMPLES] if is_known else found
+        lines += ["    " + f"{one.whose} {one.detail}".strip() for one in shown]
+        if len(found) > len(shown):
+            lines.append(f"    and {len(found) - len(shown)} more")
     return "\n".join(lines)
+
+
+def stale(rows: Iterable[Known]) -> str:
+    """Rows that explain nothing any more."""
+    return "\n".join(
+        f"NOTHING TO EXPLAIN: {row.families} {row.what}, {row.detail} of {', '.join(row.whose)}: {row.why}"
+        for row in rows
+    )
 
 
 def costs(theirs: Cost, ours: Cost, scrapes: int) -> str:

@@ -32,10 +32,13 @@ class Finding(Struct, frozen=True):
 
     family: str
     what: What
-    cgroup: str
+    whose: str
+    """A container's name, a cgroup's path, or "" for the machine and for whole families."""
     detail: str
     theirs: tuple[float, float] = _ALWAYS
     """The least and the highest of cAdvisor's values."""
+    ours: float | None = None
+    """Of another value, ours."""
 
 
 class Row(Struct, frozen=True):
@@ -58,6 +61,8 @@ class Tolerance(Struct, frozen=True):
     absolute: float
     relative: float
     why: str
+    lag_seconds: float = 0
+    """How much older than its page a value of ours may be."""
 
     def of(self, value: float) -> float:
         """Give the slack of a value."""
@@ -82,16 +87,16 @@ def compare(
 def compare_identities(theirs: Observed, ours: Observed) -> tuple[Finding, ...]:
     """Compare the labels that say whose a series is."""
     findings = []
-    for cgroup in sorted(theirs.identities.keys() | ours.identities.keys()):
-        said = [_identities(one, cgroup) for one in (theirs, ours)]
+    for whose in sorted(theirs.identities.keys() | ours.identities.keys()):
+        said = [_identities(one, whose) for one in (theirs, ours)]
         if said[0] != said[1]:
             detail = f"cAdvisor {said[0]}, cgwatch {said[1]}"
-            findings.append(Finding("", What.IDENTITY, cgroup, detail))
+            findings.append(Finding("", What.IDENTITY, whose, detail))
     return tuple(findings)
 
 
-def _identities(seen: Observed, cgroup: str) -> str:
-    labels = {frozenset(item for item in one if item[0] != "id") for one in seen.identities.get(cgroup, ())}
+def _identities(seen: Observed, whose: str) -> str:
+    labels = {frozenset(item for item in one if item[0] != "id") for one in seen.identities.get(whose, ())}
     return " or ".join(_shown(one) for one in sorted(labels, key=sorted)) or "nothing"
 
 
@@ -160,7 +165,7 @@ class _Rule(Struct, frozen=True):
             return Finding(
                 series.family,
                 What.VALUE,
-                series.cgroup,
+                series.whose,
                 f"{_shown(series.labels)} was not sampled often enough",
             )
         # A counter only grows, so each value has its place. What goes up and down may have peaked between.
@@ -171,7 +176,8 @@ class _Rule(Struct, frozen=True):
 
     def _around(self, theirs: dict[float, float], moment: float) -> tuple[float, float] | None:
         """Give the bounds from the last value surely before and the first surely after that moment."""
-        before = [other for other in theirs if other <= moment - self.skew_seconds]
+        lag_seconds = self.tolerance.lag_seconds if self.tolerance else 0
+        before = [other for other in theirs if other <= moment - self.skew_seconds - lag_seconds]
         after = [other for other in theirs if other >= moment + self.skew_seconds]
         if not before or not after:
             return None
@@ -186,12 +192,12 @@ class _Rule(Struct, frozen=True):
 
     def _finding(self, series: Series, theirs: tuple[float, float], value: float, more: str = "") -> Finding:
         detail = f"{_shown(series.labels)} cAdvisor {_shown_span(theirs)}, cgwatch {value:.10g}{more}"
-        return Finding(series.family, What.VALUE, series.cgroup, detail, theirs)
+        return Finding(series.family, What.VALUE, series.whose, detail, theirs, value)
 
 
 def _alone(what: What, series: Series, points: dict[float, float]) -> Finding:
     span = _span([points])
-    return Finding(series.family, what, series.cgroup, f"{_shown(series.labels)} {_shown_span(span)}", span)
+    return Finding(series.family, what, series.whose, f"{_shown(series.labels)} {_shown_span(span)}", span)
 
 
 def _span(sides: Iterable[dict[float, float]]) -> tuple[float, float]:
@@ -212,4 +218,4 @@ def _label_names(side: Iterable[Series]) -> str:
 
 
 def _order(series: Series) -> tuple[str, list[tuple[str, str]]]:
-    return series.cgroup, sorted(series.labels)
+    return series.whose, sorted(series.labels)

@@ -18,7 +18,7 @@ from cgwatch.cgroup.hierarchy import Hierarchies
 
 _LEAVE_SECONDS = 10.0
 _READ = frozenset[str]().union(*(controller.v1_names for controller in CONTROLLERS))
-"""The controllers that are read on v1; those of v2 have the same names or come with these."""
+"""The controllers that are read on v1."""
 
 
 def burst(number: int, count: int) -> list[str]:
@@ -59,8 +59,7 @@ class Churn:
         self.roots = tuple(f"{hierarchy.directory}/" for hierarchy in places)
         """Where the hierarchies are."""
         self._tops = [hierarchy.locate(self.top) for hierarchy in places]
-        wanted = sorted(_READ & unified.controllers) if unified else []
-        self._delegated = " ".join(f"+{controller}" for controller in wanted)
+        self._unified = unified.locate(self.top) if unified else None
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._on_sigterm = signal.getsignal(signal.SIGTERM)
 
@@ -70,7 +69,7 @@ class Churn:
         try:
             for top in self._tops:
                 os.mkdir(top)
-                self._delegate(top)
+                _open_to_processes(top)
         except BaseException:
             self.__exit__()
             raise
@@ -94,8 +93,8 @@ class Churn:
         for path in paths:
             for top in self._tops:
                 directory = f"{top}/{path}"
-                if "/" in path:
-                    self._delegate(os.path.dirname(directory))
+                if top == self._unified:
+                    _delegate(os.path.dirname(directory))
                 os.mkdir(directory)
             self.alive.add(f"{self.top}/{path}")
             self.made += 1
@@ -129,11 +128,20 @@ class Churn:
                 with process:  # closes the pipe and waits
                     pass
 
-    def _delegate(self, directory: str) -> None:
-        """v2: let the cgroups below have the controllers, too."""
-        control = Path(directory, "cgroup.subtree_control")
-        if self._delegated and control.exists():
-            control.write_text(self._delegated)
+
+def _open_to_processes(top: str) -> None:
+    """v1's cpuset: without CPUs and memory no process may enter. Those below take over what this one has."""
+    inherit = Path(top, "cgroup.clone_children")
+    if inherit.exists() and Path(top, "cpuset.cpus").exists():
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            Path(top, name).write_text(Path(os.path.dirname(top), name).read_text())
+        inherit.write_text("1")
+
+
+def _delegate(directory: str) -> None:
+    """v2: let the cgroups below have the controllers that this one has."""
+    controllers = Path(directory, "cgroup.controllers").read_text().split()
+    Path(directory, "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in controllers))
 
 
 def _remove(directory: str) -> None:

@@ -66,8 +66,8 @@ class Family(Struct, frozen=True):
     """Several series for each container, or series that need more than the part.
 
     Its text is kept for as long as the part is the same object (of ``Part.SAMPLE``: every field of it), and
-    the snapshot's devices, machine and formulas are equal. What needs anything else of the snapshot is ``volatile``;
-    the root's is never kept."""
+    the snapshot's devices, machine and formulas are equal. What needs anything else of the snapshot is
+    ``volatile``; the root's is never kept."""
     labels: tuple[str, ...] = ()
     """Labels beyond the container's own."""
     reads: tuple[str, ...] = ()
