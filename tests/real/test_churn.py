@@ -1,7 +1,7 @@
 """Two thousand cgroups come and go in bursts, while all of them are sampled and scraped.
 
-For a minute, or as long as ``CGWATCH_CHURN_SECONDS`` says: ``make churn`` takes ten of them. Each burst is a
-line of figures on stdout, which ``pytest -s`` shows.
+For a minute, or as long as ``CGWATCH_CHURN_SECONDS`` says (``make churn``: ten); ``CGWATCH_CHURN_CGROUPS`` is how
+many a burst has. Each burst is a line of figures on stdout, which ``pytest -s`` shows.
 
 A cgroup that went is no failure, and nothing of it stays. Of descriptors that is exact. Of memory it is not:
 the allocators keep what was free once. glibc's keeps room for the next page of megabytes, 40 MB more or less
@@ -31,13 +31,15 @@ from tests.real.churn import Churn, burst, cycled, leaves, memory_bytes, open_fi
 from tests.real.uml import Finished
 
 SECONDS = float(os.environ.get("CGWATCH_CHURN_SECONDS", "60"))
-COUNT = 2000
+COUNT = int(os.environ.get("CGWATCH_CHURN_CGROUPS", "2000"))
+COUNT_IN_A_MINUTE_OF_UML = 500
+"""Its one core makes, finds and loses 2,000 in a minute for each burst."""
 WARM_UP_BURSTS = 1
 JUDGED_BURSTS = 3
 """At least, however long they take."""
-GROWTH_BYTES = 8 << 20
+GROWTH_BYTES = 16 << 20
 """How much the lowest level may grow from the first half of the bursts to the second. Without a leak it went
-up by 4 MiB at the most; the objects of one burst are 50."""
+up by 5 MiB at the most; the objects of one burst are 50."""
 WITH_PROCESS = 10
 """In how many of a burst something runs, until right before it is removed."""
 INTERVAL = "500ms"
@@ -216,7 +218,7 @@ class Scraper:
 
 
 def one_burst(observer: Observer, churn: Churn, number: int) -> int | None:
-    """Make 2,000 cgroups, make some of them again through all of a tick, and remove them all.
+    """Make a burst of cgroups, make some of them again through all of a tick, and remove them all.
 
     Give the memory that the agent takes for them; None for every third burst, which it never sees at rest.
     """
@@ -323,7 +325,11 @@ def test_so_they_do_on_cgroup_v2(uml: Callable[..., Finished]) -> None:
     inner = f"{__file__}::{test_cgroups_that_come_and_go_by_the_thousand_leave_nothing_behind.__name__}"
     finished = uml(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-s", inner],
-        environment={"CGWATCH_CHURN_SECONDS": f"{SECONDS}", "CGWATCH_REQUIRE_REAL": "1"},
+        environment={
+            "CGWATCH_CHURN_SECONDS": f"{SECONDS}",
+            "CGWATCH_CHURN_CGROUPS": f"{COUNT if SECONDS > 60 else COUNT_IN_A_MINUTE_OF_UML}",
+            "CGWATCH_REQUIRE_REAL": "1",
+        },
         deadline_seconds=SECONDS + 600,
     )
     sys.stdout.write(finished.output)
