@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import queue
 import signal
 import socket
@@ -32,10 +33,13 @@ from cgwatch.metrics.render import Bounds, Renderer
 from cgwatch.metrics.selection import Selection
 from cgwatch.metrics.server import Server
 from cgwatch.model import Description, Kind, Snapshot
+from cgwatch.oom.keeper import Keeper
+from cgwatch.oom.tally import Tally
 from cgwatch.sampling.plan import Plan
 from cgwatch.sampling.sampler import Sampler
 from cgwatch.sampling.schedule import Schedule
 from cgwatch.settings import Settings
+from cgwatch.storage import Storage, StorageError
 
 LOG = logging.getLogger(__name__)
 
@@ -83,6 +87,7 @@ class Agent:
         inbox: Inbox,
         monotonic: Callable[[], float],
         watchers: tuple[RuntimeWatcher, ...] = (),
+        keeper: Keeper | None = None,
     ) -> None:
         self._sampler = sampler
         self._schedule = schedule
@@ -91,6 +96,7 @@ class Agent:
         self._inbox = inbox
         self._monotonic = monotonic
         self._watchers = watchers
+        self._keeper = keeper
         self._descriptions: dict[str, Description] = {}
         self._availability: dict[str, str] = {}
 
@@ -112,6 +118,9 @@ class Agent:
     def tick(self) -> Snapshot:
         """Sample once and publish; plan the next tick."""
         snapshot = self._sampler.sample(self._schedule.sequence)
+        if self._keeper is not None:
+            self._keeper.sampled(snapshot)
+            snapshot = structs.replace(snapshot, oom_kills=self._keeper.tally.by_path)
         self._pages.publish(snapshot)
         missed = self._schedule.advance(self._monotonic())
         self._own.sampled(snapshot.duration_seconds, missed)
@@ -136,8 +145,12 @@ class Agent:
                 self._describe(descriptions)
             case Forgotten(_, container_id):
                 self._descriptions.pop(container_id, None)
-            case Lifecycle(runtime, container_id, action, exit_code=exit_code):
+            case Lifecycle(runtime, container_id, action, time_seconds, exit_code):
                 before = self._descriptions.get(container_id)
+                if self._keeper is not None:
+                    self._keeper.died(
+                        container_id, before, action=action, seconds=time_seconds, exit_code=exit_code
+                    )
                 if before is not None and exit_code is not None:
                     self._describe((structs.replace(before, exit_code=exit_code),))
                 self._own.happened(runtime, action)
@@ -255,6 +268,7 @@ def run(settings: Settings) -> None:
     )
     server.bind()
     watchers = _watchers(settings, inbox, own)
+    keeper, storage = _keeper(settings, own)
     agent = Agent(
         sampler=sampler,
         schedule=Schedule(interval_seconds, time.monotonic()),
@@ -263,6 +277,7 @@ def run(settings: Settings) -> None:
         inbox=inbox,
         monotonic=time.monotonic,
         watchers=watchers,
+        keeper=keeper,
     )
     _stop_on_signals(inbox)
     agent.tick()
@@ -281,6 +296,40 @@ def run(settings: Settings) -> None:
         for watcher in watchers:
             watcher.stop()
         sampler.close()
+        if keeper:
+            keeper.save()
+        if storage:
+            storage.close()
+
+
+DATABASE = "cgwatch.db"
+"""In the state directory."""
+
+
+def _keeper(settings: Settings, own: OwnMetrics) -> tuple[Keeper | None, Storage | None]:
+    """Make what keeps the ledger of OOM kills; without a database it is kept for this run alone."""
+    if not settings.oom.enabled:
+        return None, None
+    try:
+        storage = Storage.open(os.path.join(settings.state_dir, DATABASE))
+        storage.prune(before_seconds=time.time() - settings.oom.keep_seconds, keep=settings.oom.keep_kills)
+    except StorageError as error:
+        LOG.warning(
+            "OOM kills are not stored: those while cgwatch does not run are not found",
+            extra={"problem": str(error), "see": "state_dir"},
+        )
+        storage = None
+    keeper = Keeper(
+        proc_root=settings.roots.proc,
+        clock=time.time,
+        monotonic=time.monotonic,
+        tally=Tally(retain_seconds=settings.oom.retain_seconds, most_series=settings.oom.series),
+        observer=own,
+        failed=FailureLog(own),
+        store=storage,
+    )
+    own.watch_oom(keeper)
+    return keeper, storage
 
 
 def _watchers(settings: Settings, inbox: Inbox, own: OwnMetrics) -> tuple[RuntimeWatcher, ...]:

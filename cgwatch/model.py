@@ -232,6 +232,8 @@ class Snapshot(Struct, frozen=True):
     stopped: tuple[Sample, ...] = ()
     """The containers that a runtime knows and that have no cgroup, ordered by path: of these there is nothing
     but ``container``, whose cgroup has no inode and the path that it had or is going to have."""
+    oom_kills: Mapping[str, int] | None = None
+    """OOM kills by the path of the cgroup that they count for; ``None``: nobody counts."""
     stopped_left_out: int = 0
     """How many more of these there are: the oldest."""
     formulas: Mapping[str, Formula] = {}

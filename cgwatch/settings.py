@@ -163,6 +163,7 @@ class Groups(Struct, frozen=True, forbid_unknown_fields=True):
     state: Annotated[
         bool, Meta(description="What a runtime says of its containers: state, restarts, exit code, health.")
     ] = True
+    oom_event: Annotated[bool, Meta(description="OOM kills.")] = True
     spec: Annotated[bool, Meta(description="Limits, shares and reservations, as configured.")] = True
     machine: Annotated[bool, Meta(description="Cores, memory and identity of the node.")] = True
     process: Annotated[
@@ -288,6 +289,41 @@ class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
     ] = False
 
 
+class Oom(Struct, frozen=True, forbid_unknown_fields=True):
+    """The ledger of OOM kills: each is counted once, whoever tells of it."""
+
+    enabled: Annotated[bool, Meta(description="Keep the ledger.")] = True
+    kernel_log: Annotated[
+        bool,
+        Meta(description="Read /dev/kmsg, which says which process was killed and by whose limit."),
+    ] = True
+    retain_seconds: Annotated[
+        float,
+        Meta(
+            ge=60,
+            le=30 * 86400,
+            description="How long cgwatch_oom_kills_total shows a container after its last kill.",
+            extra={"notation": DURATION},
+        ),
+    ] = field(name="retain", default=86400.0)
+    series: Annotated[
+        int,
+        Meta(ge=10, le=100_000, description="Series of cgwatch_oom_kills_total; the quietest goes first."),
+    ] = 1000
+    keep_seconds: Annotated[
+        float,
+        Meta(
+            ge=3600,
+            le=3650 * 86400,
+            description="How long kills are stored in the state directory.",
+            extra={"notation": DURATION},
+        ),
+    ] = field(name="keep", default=30 * 86400.0)
+    keep_kills: Annotated[
+        int, Meta(ge=10, le=10_000_000, description="How many kills are stored; the oldest goes first.")
+    ] = 10_000
+
+
 class Server(Struct, frozen=True, forbid_unknown_fields=True):
     """The HTTP server."""
 
@@ -334,6 +370,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     sampling: Sampling = Sampling()
     discovery: Discovery = Discovery()
     metrics: Metrics = Metrics()
+    oom: Oom = Oom()
     server: Server = Server()
     log: Log = Log()
 

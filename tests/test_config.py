@@ -46,6 +46,12 @@ OTHER = {
     "metrics.bounds.label": "100B",
     "metrics.timestamps": "True",
     "metrics.strict_cadvisor": "true",
+    "oom.enabled": "false",
+    "oom.kernel_log": "false",
+    "oom.retain": "1h",
+    "oom.series": "20",
+    "oom.keep": "1d",
+    "oom.keep_kills": "100",
     "server.max_requests": "1",
     "server.compression": "0",
     "log.level": "debug",
@@ -195,7 +201,8 @@ def test_state_is_kept_where_the_user_may_write(uid: int, environ: dict[str, str
             "metrics: {groups: {diskio: true}}",
             (
                 'cgwatch.yaml:1: $.metrics.groups: "diskio" is not known here; did you mean disk?'
-                " Known are cpu, percpu, memory, disk, diskIO, network, pressure, pids, cgroup, state, spec,"
+                " Known are cpu, percpu, memory, disk, diskIO, network, pressure, pids, cgroup, state,"
+                " oom_event, spec,"
                 " machine, process, cpuLoad, sched, hugetlb, cpuset, memory_numa, tcp, udp, advtcp,"
                 " cpu_topology, pressure_average"
             ),
@@ -452,5 +459,5 @@ def test_the_groups_that_are_on_go_by_their_names_in_the_file(tmp_path: Path) ->
 
     assert settings.metrics.groups.enabled() == {
         *("cpu", "memory", "disk", "diskIO", "network", "pressure"),
-        *("pids", "cgroup", "state", "spec", "machine"),
+        *("pids", "cgroup", "state", "oom_event", "spec", "machine"),
     }

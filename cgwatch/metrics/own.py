@@ -7,6 +7,7 @@ import platform
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable
 
+from msgspec.structs import astuple
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
@@ -21,8 +22,10 @@ from cgwatch.metrics.labels import LabelCensus
 from cgwatch.metrics.negotiation import Format
 from cgwatch.metrics.render import Census
 from cgwatch.model import Snapshot
+from cgwatch.oom.keeper import Keeper
 
 _SAMPLE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+_OOM_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _API_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 # The names that may stand in the label ``file``: a cgroup or process may have any name, and is "directory".
@@ -98,6 +101,18 @@ class OwnMetrics:
             ["runtime"],
             registry=self.registry,
         )
+        self._oom_found = Counter(
+            "cgwatch_oom_found_total",
+            "OOM kills by who told of them first; several that were found at once are one.",
+            ["source"],
+            registry=self.registry,
+        )
+        self._oom_seconds = Histogram(
+            "cgwatch_oom_detection_seconds",
+            "Time from an OOM kill, as the kernel's log has it, until it was counted.",
+            buckets=_OOM_BUCKETS,
+            registry=self.registry,
+        )
         self._events = Counter(
             "cgwatch_container_events_total",
             "Events in the life of containers that a runtime told of.",
@@ -114,6 +129,16 @@ class OwnMetrics:
     def watch_page(self, latest: Callable[[], tuple[Census, LabelCensus]]) -> None:
         """Add what is on the page of the containers, and what had no room there."""
         self.registry.register(_Page(latest))
+
+    def watch_oom(self, keeper: Keeper) -> None:
+        """Add what the ledger of OOM kills says."""
+        self.registry.register(_Oom(keeper))
+
+    def oom_counted(self, source: str, seconds: float | None, /) -> None:
+        """One OOM kill was found, so long after it."""
+        self._oom_found.labels(source).inc()
+        if seconds is not None:
+            self._oom_seconds.observe(max(seconds, 0))
 
     def sampled(self, seconds: float, missed: int) -> None:
         """One tick is done."""
@@ -222,6 +247,63 @@ class _Latest(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: names are fixed, and there may be no snapshot yet when this is registered."""
+        return []
+
+
+class _Oom(Collector):
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+
+    def collect(self) -> Iterable[Metric]:
+        tally, state = self._keeper.tally, self._keeper.state
+        labels = ["runtime", "namespace", "pod", "container", "name", "cause", "scope"]
+        kills = CounterMetricFamily(
+            "cgwatch_oom_kills",
+            "OOM kills by the kernel, also of containers that are gone, and of before a restart of cgwatch.",
+            labels=labels,
+        )
+        last = GaugeMetricFamily(
+            "cgwatch_oom_last_kill_timestamp_seconds",
+            "Time of the last OOM kill, since the epoch.",
+            labels=labels,
+        )
+        for series, count in list(tally.series.items()):
+            values = [str(value) for value in astuple(series)]
+            kills.add_metric(values, count.kills)
+            last.add_metric(values, count.last_seconds)
+        yield kills
+        yield last
+        yield CounterMetricFamily(
+            "cgwatch_oom_unattributed",
+            "OOM kills that count for no cgroup, as no source told of whom.",
+            tally.unattributed_total,
+        )
+        yield CounterMetricFamily(
+            "cgwatch_oom_series_dropped",
+            "Series of cgwatch_oom_kills_total that went before their time, beyond oom.series.",
+            tally.dropped_total,
+        )
+        yield CounterMetricFamily(
+            "cgwatch_oom_store_failures",
+            "Times that OOM kills could not be stored; they are counted all the same.",
+            self._keeper.store_failures_total,
+        )
+        if state is None:
+            return
+        yield CounterMetricFamily(
+            "cgwatch_oom_node_kills",
+            "OOM kills on the node since the ledger began: those that count for a cgroup, and the others.",
+            state.attributed + state.unattributed,
+        )
+        yield CounterMetricFamily(
+            "cgwatch_oom_attributed", "OOM kills that count for a cgroup.", state.attributed
+        )
+        yield CounterMetricFamily(
+            "cgwatch_oom_log_lost", "Times that the kernel's log was overwritten unread.", state.log_gaps
+        )
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing, as for the latest snapshot."""
         return []
 
 

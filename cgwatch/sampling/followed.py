@@ -12,7 +12,7 @@ from msgspec import structs
 from cgwatch.cgroup.controllers import CONTROLLERS, Controller, open_reader
 from cgwatch.cgroup.files import Descriptors, Fault, KernelFile, Reader
 from cgwatch.cgroup.hierarchy import Hierarchies, Hierarchy
-from cgwatch.cgroup.memory import keeps_no_peak
+from cgwatch.cgroup.memory import MemoryStats, keeps_no_peak
 from cgwatch.discovery.recognise import recognise
 from cgwatch.model import Cgroup, Container, Description
 from cgwatch.sampling.peak import OwnPeak
@@ -118,6 +118,12 @@ class Followed:
     @staticmethod
     def _directory(file: KernelFile) -> str:
         return file.path.rpartition("/")[0]
+
+    def look(self) -> MemoryStats | None:
+        """Return its memory as it is now, between two ticks; raises ``CgroupGoneError``."""
+        self._pulse = ()  # what is read here is no news any more at the next tick
+        memory: MemoryStats | None = self._readers[_MEMORY].read([], settings=False)
+        return memory
 
     def bind(self, description: Description | None) -> None:
         """Take over what a runtime said of this container."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -11,8 +12,9 @@ from cgwatch.cgroup.controllers import CONTROLLERS, Controller, open_tree, wante
 from cgwatch.cgroup.core import CoreStats
 from cgwatch.cgroup.files import Descriptors, Fault
 from cgwatch.cgroup.hierarchy import Hierarchies
+from cgwatch.cgroup.memory import MemoryStats
 from cgwatch.errors import CgroupGoneError, KernelFileError
-from cgwatch.model import Description, Kind, Sample, Snapshot
+from cgwatch.model import Container, Description, Kind, Sample, Snapshot
 from cgwatch.proc.namespaces import is_foreign
 from cgwatch.sampling.detail import DetailReader
 from cgwatch.sampling.followed import Followed
@@ -129,6 +131,18 @@ class Sampler:
             stopped_left_out=self._stopped.left_out,
             formulas=self._formulas.update(samples),
         )
+
+    def look(self, path: str) -> list[tuple[Container, MemoryStats | None]]:
+        """Return the memory of one cgroup, and of those above it, as it is between two ticks."""
+        found = []
+        while True:
+            followed = self._followed.get(path)
+            if followed is not None:
+                with contextlib.suppress(CgroupGoneError):  # the next tick says so
+                    found.append((followed.container, followed.look()))
+            if path in ("/", ""):
+                return found
+            path = path.rpartition("/")[0] or "/"
 
     def close(self) -> None:
         """Close every file."""

@@ -26,27 +26,31 @@ class Expression(Struct, frozen=True):
     """Why there is no answer here; an expression without a reason must have one."""
 
 
-NOT_SHOWN = {
-    "container_cpu_load_average_10s": "the kernel's load of a cgroup needs its taskstats, on v1 alone",
-    "container_file_descriptors": "a directory to list for each process",
-    "container_fs_inodes_free": "of the host's file systems: node_exporter has them",
-    "container_fs_inodes_total": "of the host's file systems: node_exporter has them",
-    "container_fs_io_current": "no file of a cgroup tells since CFQ is gone (kernel 5.0)",
-    "container_fs_io_time_seconds_total": "no file of a cgroup tells since CFQ is gone (kernel 5.0)",
-    "container_fs_io_time_weighted_seconds_total": "no file of a cgroup tells it",
-    "container_fs_limit_bytes": "of the host's file systems: node_exporter has them",
-    "container_fs_read_seconds_total": "no file of a cgroup tells since CFQ is gone (kernel 5.0)",
-    "container_fs_reads_merged_total": "no file of a cgroup tells since CFQ is gone (kernel 5.0)",
-    "container_fs_sector_reads_total": "no file of a cgroup tells since CFQ is gone (kernel 5.0)",
-    "container_fs_sector_writes_total": "no file of a cgroup tells since CFQ is gone (kernel 5.0)",
-    "container_fs_usage_bytes": "the layers of a container are not walked",
-    "container_fs_write_seconds_total": "no file of a cgroup tells since CFQ is gone (kernel 5.0)",
-    "container_fs_writes_merged_total": "no file of a cgroup tells since CFQ is gone (kernel 5.0)",
-    "container_oom_events_total": "OOM kills are not counted yet",
-    "container_sockets": "a link to read for each descriptor of each process",
-    "container_tasks_state": "the states of tasks are not read",
-}
+NOT_SHOWN = {"container_oom_events_total": "OOM kills are not counted yet"}
 """Metrics that the page may lack, and why. Whose metric it has must answer."""
+
+_NOT_WALKED = "to find how much a container fills of a disk, all of its files would have to be walked through"
+_NO_SCHEDULER = (
+    "no file of a cgroup tells, unless BFQ has CONFIG_BFQ_CGROUP_DEBUG: the machine's at / are not its"
+)
+OF_THE_NODE = {
+    **dict.fromkeys(
+        (f"container_fs_{what}" for what in ("usage_bytes", "limit_bytes", "inodes_total", "inodes_free")),
+        _NOT_WALKED,
+    ),
+    **dict.fromkeys(
+        (
+            "container_fs_io_current",
+            *(f"container_fs_{what}_merged_total" for what in ("reads", "writes")),
+            *(
+                f"container_fs_{what}_seconds_total"
+                for what in ("read", "write", "io_time", "io_time_weighted")
+            ),
+        ),
+        _NO_SCHEDULER,
+    ),
+}
+"""Metrics that ``id="/"`` has and no container, and why."""
 
 # A rate over five minutes of a container that is a few seconds old is small, too.
 _WELL = "an alert, and nothing is amiss"
@@ -248,6 +252,8 @@ DOCKER = (
         'container_memory_max_usage_bytes{image!=""}',
         'sum(container_fs_limit_bytes{device=~"/dev/.+",id="/"})',
         'sum(container_fs_usage_bytes{device=~"/dev/.+",id="/"})',
+        'sum(container_fs_usage_bytes{device=~"/dev/.+",id="/"})'
+        ' / sum(container_fs_limit_bytes{device=~"/dev/.+",id="/"}) * 100',
         *(f'sum(rate(container_network_{way}_bytes_total{{id="/"}}[1m]))' for way in _DIRECTIONS),
     ),
     Expression(

@@ -1,7 +1,7 @@
 """Two thousand cgroups come and go in bursts, while all of them are sampled and scraped.
 
-For a minute, or as long as ``CGWATCH_CHURN_SECONDS`` says (``make churn``: ten); ``CGWATCH_CHURN_CGROUPS`` is how
-many a burst has. Each burst is a line of figures on stdout, which ``pytest -s`` shows.
+For a minute, or as long as ``CGWATCH_CHURN_SECONDS`` says (``make churn``: ten); ``CGWATCH_CHURN_CGROUPS`` is
+how many a burst has. Each burst is a line of figures on stdout, which ``pytest -s`` shows.
 
 A cgroup that went is no failure, and nothing of it stays. Of descriptors that is exact. Of memory it is not:
 the allocators keep what was free once. glibc's keeps room for the next page of megabytes, 40 MB more or less

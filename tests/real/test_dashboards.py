@@ -20,6 +20,7 @@ from tests.real.agent_process import AgentProcess
 from tests.real.busy import BURNER_CPUS, busy_containers, disk, no_disk
 from tests.real.dockerd import IMAGE, Dockerd, inside_uml
 from tests.real.kernel_says import is_v1
+from tests.real.moments import moment_with
 from tests.real.needs import require
 from tests.real.test_prometheus import Prometheus
 from tests.real.uml import Finished
@@ -89,9 +90,7 @@ def asked(docker: Dockerd, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             prometheus.wait_for(filled_in(READY[0]), 90)
             # So that the agent asks Docker about it, which takes some time to show.
             docker.docker("restart", "--time=0", "host")
-            ready = " and on () ".join(f"({condition})" for condition in READY)
-            moment = prometheus.wait_for(f"vector(time()) and on () ({filled_in(ready)})", 90)
-            yield Asked(prometheus, moment[""])
+            yield Asked(prometheus, moment_with(prometheus, map(filled_in, READY), 90))
 
 
 def test_every_expression_gives_numbers_or_there_is_a_reason(asked: Asked) -> None:

@@ -20,14 +20,15 @@ from cgwatch.settings import KEYS
 from tests.real.agent_process import AgentProcess
 from tests.real.busy import NETWORK, busy_containers, disk, disk_device, no_disk
 from tests.real.dockerd import IMAGE, Dockerd
-from tests.real.expressions import CADVISOR, EXPRESSIONS, KUBELET, NOT_SHOWN, Expression
+from tests.real.expressions import CADVISOR, EXPRESSIONS, KUBELET, NOT_SHOWN, OF_THE_NODE, Expression
 from tests.real.kernel_says import is_v1
+from tests.real.moments import moment_with
 from tests.real.needs import require
 from tests.real.test_prometheus import Prometheus
 
 pytestmark = pytest.mark.real
 
-SCHEME = KEYS.get("metrics.scheme")
+SCHEME = KEYS["metrics.scheme"]
 """The key that chooses the labels."""
 RATE = "15s"
 APP_CPUS = 0.01
@@ -39,10 +40,9 @@ READY = (
     f"sum(container_fs_writes_bytes_total{{{APP}}}) > 0",
     f"sum(increase(container_cpu_cfs_throttled_periods_total{{{APP}}}[{RATE}])) > 0",
 )
-"""All of it at one moment, and that moment is asked about: a busy machine misses a scrape now and then."""
 # kube-prometheus makes a label of the path, and says which node it is.
 SCRAPE = """\
-global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}
+global: {{scrape_interval: 2s, scrape_timeout: 2s, evaluation_interval: 1s}}
 rule_files: [rules.yml]
 scrape_configs:
   - job_name: cadvisor
@@ -122,9 +122,14 @@ def pod(docker: Dockerd, folder: Path) -> Iterator[None]:
 
 
 def agent_of(docker: Dockerd, scheme: str) -> AgentProcess:
-    environment = {"CGWATCH_METRICS_CONTAINER_LABELS": "com.docker.compose.*"}
-    if SCHEME is not None:
-        environment[SCHEME.environment] = scheme
+    """Start an agent as those have it who ask these expressions: these groups are off by default."""
+    environment = {
+        "CGWATCH_METRICS_CONTAINER_LABELS": "com.docker.compose.*",
+        "CGWATCH_METRICS_GROUPS_PROCESS": "true",
+        "CGWATCH_METRICS_GROUPS_CPULOAD": "true",
+        "CGWATCH_SAMPLING_PROCESSES_INTERVAL": "1s",
+        SCHEME.environment: scheme,
+    }
     return AgentProcess(docker.url, interval="1s", environment=environment)
 
 
@@ -171,19 +176,18 @@ def asked(docker: Dockerd, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         rules = [{"record": one.record, "expr": one.promql} for one in EXPRESSIONS if one.record]
         (folder / "rules.yml").write_text(json.dumps({"groups": [{"name": "recorded", "rules": rules}]}))
         with prometheus:
-            ready = " and on () ".join(f"({condition})" for condition in READY)
-            moment = prometheus.wait_for(f"vector(time()) and on () ({ready})", 60)[""]
+            moment = moment_with(prometheus, READY, 60)
             named = '{__name__=~"(container|machine|cadvisor)_.*"}'
             series = prometheus.api("query", query=f"count by (__name__) ({named})")["result"]
             shown = frozenset(one["metric"]["__name__"] for one in series)
             yield Asked(prometheus, moment, addresses[0], shown)
 
 
-def missing(asked: Asked, expression: Expression) -> set[str]:
-    """Give the metrics that an expression asks for and the page does not have."""
+def metrics(expression: Expression) -> set[str]:
+    """Give the metrics of containers and machines that an expression asks for."""
     labels = r"\{[^}]*\}|\b(by|without|on|group_left)\s*\([^)]*\)"
     rest = re.sub(labels, " ", re.sub(r'"[^"]*"', "", expression.promql))
-    return set(re.findall(r"(?<![\w:])(?:container|machine|cadvisor)_\w+", rest)) - asked.shown
+    return set(re.findall(r"(?<![\w:])(?:container|machine|cadvisor)_\w+", rest))
 
 
 def name_of(expression: Expression) -> str:
@@ -197,13 +201,14 @@ def test_prometheus_understands_every_expression(asked: Asked) -> None:
 
 @pytest.mark.parametrize("expression", EXPRESSIONS, ids=name_of)
 def test_an_expression_gives_data_or_there_is_a_reason(asked: Asked, expression: Expression) -> None:
-    if expression.scheme == KUBELET and SCHEME is None:
-        pytest.skip("needs the labels pod, namespace and container, which metrics.scheme will choose")
     values = asked.answer(expression.promql)
-    if absent := missing(asked, expression):
+    is_of_node = 'id="/"' in expression.promql
+    if absent := metrics(expression) - asked.shown:
         unexplained = absent - NOT_SHOWN.keys()
         assert not unexplained, f"the page lacks {unexplained}, and NOT_SHOWN has no reason for it"
         assert not values, f"there is an answer without {absent}"
+    elif why := [OF_THE_NODE[one] for one in metrics(expression) & OF_THE_NODE.keys() if not is_of_node]:
+        assert not values, f"an answer in spite of: {why}"
     elif expression.empty:
         assert not values, f"an answer in spite of: {expression.empty}"
     else:

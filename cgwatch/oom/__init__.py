@@ -1,0 +1,1 @@
+"""OOM kills: every one of them once, whose it was and why."""

@@ -1,0 +1,210 @@
+"""Keeps the ledger of a running agent: tells it what happens, and stores what it says before it is shown."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from msgspec import Struct
+
+from cgwatch.cgroup.memory import MemoryStats
+from cgwatch.errors import CgwatchError, KernelFileError
+from cgwatch.model import Container, Description, Kind, Snapshot
+from cgwatch.oom import ledger
+from cgwatch.oom.kill import Holder, OomKill, Source
+from cgwatch.oom.observation import Observation, Reading
+from cgwatch.oom.readings import Counters, counters_of, death_of, holder_of
+from cgwatch.oom.state import State
+from cgwatch.oom.tally import Tally
+from cgwatch.proc.vmstat import read_vmstat
+
+LOG = logging.getLogger(__name__)
+
+_SAVE_SECONDS = 60.0
+"""How old the stored counters are at most: what was killed since then is found by the node's counter."""
+
+Clock = Callable[[], float]
+
+
+class Stored(Protocol):
+    """A kill as the store has it."""
+
+    @property
+    def kill(self) -> OomKill:
+        """The kill."""
+
+
+class Store(Protocol):
+    """Where kills and the ledger's state outlive the agent; its errors are ``CgwatchError``."""
+
+    def save(
+        self, kills: Iterable[OomKill], state: State, forensics: Mapping[int, Struct] | None = None
+    ) -> None:
+        """Store both in one transaction."""
+
+    def state(self) -> State | None:
+        """Return the state that was stored last."""
+
+    def kills(self, *, since_seconds: float) -> Iterable[Stored]:
+        """Return the kills found since then."""
+
+
+class Observer(Protocol):
+    """Learns how the ledger does."""
+
+    def oom_counted(self, source: str, seconds: float | None, /) -> None:
+        """Take note of a kill: who told of it first, and how long after it, where the kernel's log says."""
+
+
+class Keeper:
+    """Not thread-safe: the agent's core thread calls it."""
+
+    def __init__(
+        self,
+        *,
+        proc_root: str,
+        clock: Clock,
+        monotonic: Clock,
+        tally: Tally,
+        observer: Observer,
+        failed: Callable[[KernelFileError], None],
+        store: Store | None = None,
+        reads_log: bool = False,
+    ) -> None:
+        """``reads_log``: observations of the kernel's log are going to come."""
+        self._proc_root = proc_root
+        self._clock = clock
+        self._monotonic = monotonic
+        self._observer = observer
+        self._failed = failed
+        self._store = store
+        self._reads_log = reads_log
+        self._counters = Counters()
+        self._holders: dict[str, Holder] = {}
+        self._saved_seconds = 0.0
+        self._unsaved: dict[int, OomKill] = {}
+        self._seen: set[int] = set()
+        self._state: State | None = None
+        self.tally = tally
+        self.store_failures_total = 0
+
+    @property
+    def state(self) -> State | None:
+        """The ledger's state; ``None`` before the first snapshot."""
+        return self._state
+
+    def begin(self, boot_id: str) -> None:
+        """Go on from what is stored, if it is of this boot."""
+        saved: State | None = None
+        if self._store is not None:
+            try:
+                saved = self._store.state()
+                self.tally.take(
+                    stored.kill
+                    for stored in self._store.kills(since_seconds=self.tally.oldest(self._clock()))
+                )
+            except CgwatchError as error:
+                self._could_not_store(error)
+        state, kills = ledger.begin(saved, boot_id=boot_id, seconds=self._clock(), reads_log=self._reads_log)
+        self._state = state
+        self._take(kills)
+
+    def sampled(self, snapshot: Snapshot) -> None:
+        """Take the counters of all cgroups; the node's is read last, since it is ahead of all others."""
+        if self._state is None:
+            self.begin(snapshot.machine.boot_id if snapshot.machine else "")
+        had_base = self._state is not None and self._state.has_base
+        counters = self._counters.of(snapshot.samples)
+        if not self._holders or len(counters) != len(self._holders):
+            self._holders = {
+                sample.container.owner.container_id: holder_of(sample.container)
+                for sample in snapshot.samples
+                if sample.container.owner.kind is Kind.CONTAINER and sample.container.owner.container_id
+            }
+        self.observe(Reading(self._clock(), self._monotonic(), counters, self._node_total(), complete=True))
+        self.tally.forget(self._clock(), (sample.container.cgroup.path for sample in snapshot.samples))
+        due = self._monotonic() - self._saved_seconds >= _SAVE_SECONDS
+        if due or not had_base or self._unsaved:
+            self.save()
+
+    def looked(self, found: Iterable[tuple[Container, MemoryStats | None]]) -> None:
+        """Take the counters of a few cgroups, the innermost first: something happened there."""
+        counters = tuple(counters_of(container, memory) for container, memory in found)
+        self.observe(Reading(self._clock(), self._monotonic(), counters, self._node_total()))
+
+    def died(
+        self,
+        container_id: str,
+        described: Description | None,
+        *,
+        action: str,
+        seconds: float,
+        exit_code: int | None,
+    ) -> None:
+        """Take what a runtime said of a container's end."""
+        death = death_of(
+            container_id, described, self._holders, action=action, seconds=seconds, exit_code=exit_code
+        )
+        if death is not None:
+            self.observe(death)
+
+    def observe(self, observation: Observation) -> None:
+        """Tell the ledger; what it says is stored, then counted."""
+        if self._state is None:
+            return
+        self._state, kills = ledger.observe(self._state, observation)
+        self._take(kills)
+        if self._unsaved:
+            self.save()
+
+    def save(self) -> None:
+        """Store the state, and the kills that could not be stored before."""
+        if self._store is None or self._state is None:
+            self._unsaved.clear()
+            return
+        try:
+            self._store.save(self._unsaved.values(), self._state)
+        except CgwatchError as error:
+            self._could_not_store(error)
+            return
+        self._saved_seconds = self._monotonic()
+        self._unsaved.clear()
+
+    def _take(self, kills: Iterable[OomKill]) -> None:
+        for kill in kills:
+            self._unsaved[kill.number] = kill
+            if kill.number not in self._seen:
+                self._seen.add(kill.number)
+                self._note(kill)
+        self.tally.take(kills)
+
+    def _note(self, kill: OomKill) -> None:
+        source = str(kill.sources[0]) if kill.sources else str(Source.NODE)
+        after = kill.found_seconds - kill.killed_seconds if kill.killed_seconds is not None else None
+        self._observer.oom_counted(source, after)
+        holder = kill.holder
+        LOG.warning(
+            "OOM kill",
+            extra={
+                "number": kill.number,
+                "container": (holder.name or holder.path) if holder else kill.path or "not known yet",
+                "command": kill.victim.command if kill.victim else "",
+                "kills": kill.count,
+            },
+        )
+
+    def _could_not_store(self, error: CgwatchError) -> None:
+        self.store_failures_total += 1
+        if self.store_failures_total == 1:
+            LOG.error(
+                "OOM kills cannot be stored; they are counted, and stored when it is possible again",
+                extra={"problem": str(error)},
+            )
+
+    def _node_total(self) -> int | None:
+        try:
+            return read_vmstat(self._proc_root).oom_kills_total
+        except KernelFileError as fault:
+            self._failed(fault)
+            return None
