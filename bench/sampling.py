@@ -1,4 +1,4 @@
-"""(a) What sampling costs, against a C loop that reads the same files; (f) where a tick's time goes."""
+"""(a) What sampling costs, against a C loop that reads each of the files; (f) where a tick's time goes."""
 
 from __future__ import annotations
 
