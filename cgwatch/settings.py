@@ -300,7 +300,7 @@ class Oom(Struct, frozen=True, forbid_unknown_fields=True):
     retain_seconds: Annotated[
         float,
         Meta(
-            ge=60,
+            ge=1,
             le=30 * 86400,
             description="How long cgwatch_oom_kills_total shows a container after its last kill.",
             extra={"notation": DURATION},
@@ -313,7 +313,7 @@ class Oom(Struct, frozen=True, forbid_unknown_fields=True):
     keep_seconds: Annotated[
         float,
         Meta(
-            ge=3600,
+            ge=1,
             le=3650 * 86400,
             description="How long kills are stored in the state directory.",
             extra={"notation": DURATION},

@@ -49,16 +49,30 @@ class Descriptors:
         self.interval_seconds = interval_seconds
         self.kept = 0
         self._directories: dict[str, str] = {}
+        self._spare: dict[int, KernelFile] = {}
 
-    def take(self) -> bool:
-        """Take one from the budget; False when it is used up."""
+    def take(self, file: KernelFile) -> bool:
+        """Take one from the budget for a file; False when it is used up.
+
+        A pulse takes the descriptor of another kind of file then, the one that was opened last: it is what
+        tells that a cgroup is idle, and that it is there at all.
+        """
         if self.kept >= self.budget:
-            return False
+            if not file.file.pulse or not self._spare:
+                return False
+            self._spare[next(reversed(self._spare))].close()
         self.kept += 1
+        if not file.file.pulse:
+            self._spare[id(file)] = file
         return True
 
-    def give_back(self) -> None:
+    def hold(self, file: KernelFile) -> None:
+        """Never take away what this file has."""
+        self._spare.pop(id(file), None)
+
+    def give_back(self, file: KernelFile) -> None:
         """Return one to the budget."""
+        self._spare.pop(id(file), None)
         self.kept -= 1
 
     def shared(self, directory: str) -> str:
@@ -159,7 +173,7 @@ class KernelFile:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise from_os_error(path, error) from error
-        if file.setting or file.stale_seconds >= descriptors.interval_seconds or not descriptors.take():
+        if file.setting or file.stale_seconds >= descriptors.interval_seconds or not descriptors.take(self):
             os.close(self._fd)
             self._fd = -1
 
@@ -172,6 +186,10 @@ class KernelFile:
     def is_kept(self) -> bool:
         """Whether the descriptor stays open between reads."""
         return self._fd >= 0
+
+    def hold(self) -> None:
+        """Keep the descriptor, if it is kept, whatever else needs one."""
+        self._descriptors.hold(self)
 
     @property
     def value(self) -> Any:  # noqa: ANN401 - what the file's own parser returns
@@ -224,7 +242,7 @@ class KernelFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-            self._descriptors.give_back()
+            self._descriptors.give_back(self)
 
 
 class Reader:

@@ -8,7 +8,7 @@ from collections import Counter as Tally
 from collections.abc import Callable, Iterable
 
 from msgspec.structs import astuple
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
@@ -20,6 +20,7 @@ from cgwatch.cgroup.files import Descriptors
 from cgwatch.errors import KernelFileError
 from cgwatch.metrics.labels import LabelCensus
 from cgwatch.metrics.negotiation import Format
+from cgwatch.metrics.own_process import ProcessMetrics
 from cgwatch.metrics.render import Census
 from cgwatch.model import Snapshot
 from cgwatch.oom.keeper import Keeper
@@ -43,7 +44,7 @@ class OwnMetrics:
 
     def __init__(self) -> None:
         self.registry = _Registry()
-        ProcessCollector(registry=self.registry)
+        self.registry.register(ProcessMetrics())
         build = Gauge(
             "cgwatch_build_info",
             "1, with the versions as labels.",

@@ -248,7 +248,11 @@ class Books:
         """Tell whether an entry lies above a counter, and can be one of its kills."""
         level, kill = entry.level, entry.kill
         is_named_by_runtime = kill.attributed and not kill.exact
-        if level.own or not to.path or is_named_by_runtime or not self.can_be_pulled(entry):
+        if level.own or not to.path or is_named_by_runtime:
+            return False
+        # A counter is read a little earlier than those below it, so what is below may be late here once more.
+        is_due = kill.exact and not to.own and self.cgroups[to.path].first_seconds <= kill.found_seconds
+        if not is_due and not self.can_be_pulled(entry):
             return False
         if level.path:
             is_above = is_within(to.path, level.path) and (to.own or to.path != level.path)

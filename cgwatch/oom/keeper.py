@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
@@ -12,6 +13,10 @@ from cgwatch.cgroup.memory import MemoryStats
 from cgwatch.errors import CgwatchError, KernelFileError
 from cgwatch.model import Container, Description, Kind, Snapshot
 from cgwatch.oom import ledger
+from cgwatch.oom.dialect import Dump, Told
+from cgwatch.oom.evidence import Evidence
+from cgwatch.oom.forensics import collect
+from cgwatch.oom.history import History
 from cgwatch.oom.kill import Holder, OomKill, Source
 from cgwatch.oom.observation import Observation, Reading
 from cgwatch.oom.readings import Counters, counters_of, death_of, holder_of
@@ -23,6 +28,10 @@ LOG = logging.getLogger(__name__)
 
 _SAVE_SECONDS = 60.0
 """How old the stored counters are at most: what was killed since then is found by the node's counter."""
+
+_OPEN_EVIDENCE = 256
+"""Kills that may still be told more of whose evidence is held: of a storm, the first so many have any."""
+_OPEN_DUMPS = 64
 
 Clock = Callable[[], float]
 
@@ -86,6 +95,10 @@ class Keeper:
         self._unsaved: dict[int, OomKill] = {}
         self._seen: set[int] = set()
         self._state: State | None = None
+        self._history = History()
+        self._evidence: dict[int, Evidence] = {}
+        self._dumps: dict[int, Dump] = {}
+        self._began_seconds = clock()
         self.tally = tally
         self.store_failures_total = 0
 
@@ -123,6 +136,7 @@ class Keeper:
                 if sample.container.owner.kind is Kind.CONTAINER and sample.container.owner.container_id
             }
         self.observe(Reading(self._clock(), self._monotonic(), counters, self._node_total(), complete=True))
+        self._history.take(snapshot)  # only now: evidence is of before the kills that it shows
         self.tally.forget(self._clock(), (sample.container.cgroup.path for sample in snapshot.samples))
         due = self._monotonic() - self._saved_seconds >= _SAVE_SECONDS
         if due or not had_base or self._unsaved:
@@ -149,6 +163,14 @@ class Keeper:
         if death is not None:
             self.observe(death)
 
+    def told(self, told: Told) -> None:
+        """Take a kill that the kernel's log tells, and keep what is around it for its evidence."""
+        if told.dump is not None:
+            if len(self._dumps) >= _OPEN_DUMPS:
+                del self._dumps[next(iter(self._dumps))]
+            self._dumps[told.kill.sequence] = told.dump
+        self.observe(told.kill)
+
     def observe(self, observation: Observation) -> None:
         """Tell the ledger; what it says is stored, then counted."""
         if self._state is None:
@@ -164,20 +186,36 @@ class Keeper:
             self._unsaved.clear()
             return
         try:
-            self._store.save(self._unsaved.values(), self._state)
+            self._store.save(self._unsaved.values(), self._state, self._evidence)
         except CgwatchError as error:
             self._could_not_store(error)
             return
         self._saved_seconds = self._monotonic()
+        for number, kill in self._unsaved.items():
+            if kill.settled:
+                self._evidence.pop(number, None)
         self._unsaved.clear()
 
     def _take(self, kills: Iterable[OomKill]) -> None:
         for kill in kills:
             self._unsaved[kill.number] = kill
+            if self._store is not None:
+                self._collect(kill)
             if kill.number not in self._seen:
                 self._seen.add(kill.number)
                 self._note(kill)
         self.tally.take(kills)
+
+    def _collect(self, kill: OomKill) -> None:
+        before = self._evidence.get(kill.number)
+        if kill.found_seconds < self._began_seconds or (
+            before is None and (kill.number in self._seen or len(self._evidence) >= _OPEN_EVIDENCE)
+        ):
+            return  # an earlier run, or version, has stored what there was
+        dump = self._dumps.pop(kill.log_sequence, None) if kill.log_sequence is not None else None
+        self._evidence[kill.number] = collect(
+            kill, self._history, before=before, dump=dump, page_bytes=resource.getpagesize()
+        )
 
     def _note(self, kill: OomKill) -> None:
         source = str(kill.sources[0]) if kill.sources else str(Source.NODE)

@@ -112,6 +112,8 @@ def _take_line(state: State, line: KernelKill) -> tuple[State, Kills]:
     state = structs.replace(state, last_sequence=line.sequence)
     if not state.has_base:
         return state, ()
+    if matching.is_of_settled_kill(state, line, state.seconds):
+        return structs.replace(state, unmatched_lines=state.unmatched_lines + 1), ()
     books = Books(state)
     if not matching.on_arrival(books, line):
         books.lines.append(PendingLine(line))

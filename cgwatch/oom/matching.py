@@ -21,6 +21,7 @@ from cgwatch.oom.state import (
     Level,
     OpenKill,
     PendingLine,
+    State,
     depth,
     is_within,
 )
@@ -91,10 +92,16 @@ def name_exactly(books: Books) -> None:
     books.lines = [pending for pending in books.lines if not on_arrival(books, pending.line)]
 
 
+def is_of_settled_kill(state: State, line: KernelKill, seconds: float) -> bool:
+    """Tell whether a line comes so late that its kill was found, waited for it and is settled."""
+    return line.seconds < min(state.complete_seconds, seconds - WINDOW_SECONDS)
+
+
 def drop_old(books: Books) -> int:
     """Take off the list what is of kills that are settled by now; return how many lines that is."""
-    old = min(books.state.complete_seconds, books.seconds - WINDOW_SECONDS)
-    kept = [pending for pending in books.lines if pending.line.seconds >= old]
+    kept = [
+        pending for pending in books.lines if not is_of_settled_kill(books.state, pending.line, books.seconds)
+    ]
     dropped, books.lines = len(books.lines) - len(kept), kept
     return dropped
 

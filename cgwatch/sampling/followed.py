@@ -58,7 +58,10 @@ class Followed:
         self._controllers = controllers
         self._own_peak = OwnPeak() if keeps_no_peak(self._readers[_MEMORY].absent) else None
         self._settings_reads = 0
-        kept = {os.path.dirname(file.path) for file in self.files if file.is_kept}
+        kept = {self._directory(file): file for file in self.files if file.is_kept}
+        kept |= {self._directory(file): file for file in self.files if file.is_kept and file.file.pulse}
+        for file in kept.values():
+            file.hold()
         # The root cannot go (and has no file at all in some hierarchies).
         self.proves_life = path == "/" or all(hierarchy.locate(path) in kept for hierarchy in places)
         """Whether a descriptor stays open in each of its places: then an answer is proof of life."""
@@ -101,12 +104,12 @@ class Followed:
     def _beats(self) -> tuple[tuple[KernelFile, Any], ...]:
         """Return what to look at while it is idle, as it is now; empty: that would not be enough."""
         kept = [file for file in self.files if file.is_kept]
-        pulse = [file for file in kept if file.file.pulse]
+        pulse = [file for file in self.files if file.file.pulse]
+        if not pulse or not all(file.is_kept for file in pulse):
+            return ()
         beating = {self._directory(file) for file in pulse}
         others = {self._directory(file): file for file in kept if self._directory(file) not in beating}
-        if not pulse or not all(
-            hierarchy.locate(self.path) in beating | others.keys() for hierarchy in self.places
-        ):
+        if not all(hierarchy.locate(self.path) in beating | others.keys() for hierarchy in self.places):
             return ()
         # One of each hierarchy, as a proof of life.
         return tuple((file, file.value) for file in (*pulse, *others.values()))

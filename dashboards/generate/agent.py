@@ -111,4 +111,5 @@ ROW = Row(
             Query(total(NODES, rate("cgwatch_scrape_response_bytes_total", TARGET)), "{{instance}}"),
         ),
     ),
+    collapsed=True,
 )

@@ -11,6 +11,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import (
     DashboardCursorSync,
     DashboardLinkType,
+    GridPos,
     Panel,
     RowPanel,
     VariableModel,
@@ -33,6 +34,8 @@ class Row(Struct, frozen=True):
 
     title: str
     panels: tuple[Builder[Panel], ...]
+    collapsed: bool = False
+    """Whether it has to be opened to be seen; such rows come last."""
 
 
 NAME = (
@@ -78,10 +81,14 @@ def text(
         .variables([*_agents(), variable])
     )
     for place, row in enumerate(rows, 1):
-        board = board.with_row(build.Row(row.title).id(place * _ROW_IDS))
-        for panel in row.panels:
+        heading = build.Row(row.title).id(place * _ROW_IDS)
+        for panel in row.panels if row.collapsed else ():
+            heading = heading.with_panel(panel)
+        board = board.with_row(heading)
+        for panel in () if row.collapsed else row.panels:
             board = board.with_panel(panel)
     made = board.build()
+    _close_up(made.panels or ())
     _number(made.panels or ())
     return json.dumps(made, cls=JSONEncoder, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
@@ -122,8 +129,23 @@ def _agents() -> list[Builder[VariableModel]]:
     ]
 
 
-def _number(panels: Sequence[Panel | RowPanel]) -> None:
-    last = 0
+def _close_up(panels: Sequence[Panel | RowPanel]) -> None:
+    """Put what follows a collapsed row right below its heading: the builder leaves room for its panels."""
+    bottom = 0
+    for panel in panels:
+        place = panel.grid_pos or GridPos(h=1, w=24, x=0, y=0)
+        if isinstance(panel, RowPanel):
+            place.y = bottom
+            inside = [inner.grid_pos for inner in panel.panels if inner.grid_pos]
+            top = min((inner.y for inner in inside), default=0)
+            for inner in inside:
+                inner.y += bottom + 1 - top
+        bottom = max(bottom, place.y + place.h)
+
+
+def _number(panels: Sequence[Panel | RowPanel], last: int = 0) -> None:
     for panel in panels:
         last = panel.id_val or last + 1
         panel.id_val = last
+        if isinstance(panel, RowPanel):
+            _number(panel.panels, last)

@@ -11,6 +11,7 @@ from dashboards.generate.promql import (
     NAMES,
     cpu_limit,
     cpu_usage,
+    increase,
     memory_share,
     rate,
     series,
@@ -21,6 +22,8 @@ from dashboards.generate.promql import (
 )
 
 _IDENTITY = "instance, id, name, image"
+_YES_NO = {"0": "no", "1": "yes"}
+_HEALTH = {"-1": "no check", "0": "not healthy", "1": "healthy"}
 
 
 def dashboard() -> str:
@@ -51,6 +54,11 @@ def _rates(metric: str, words: str) -> Query:
 def _specified(title: str, metric: str, unit: str) -> Column:
     """Return the column of what may be specified; an empty cell says that it is not."""
     return Column(title, worst(_IDENTITY, f"{series(metric, CHOSEN)} > 0"), unit)
+
+
+def _said(title: str, metric: str, *, words: dict[str, str] | None = None, where: str = "") -> Column:
+    """Return the column of what the runtime says."""
+    return Column(title, worst(_IDENTITY, series(metric, f"{CHOSEN}{where}")), "none", words=words)
 
 
 def _pressure(resource: str, words: str, *, width: int = 12) -> timeseries.Panel:
@@ -136,10 +144,10 @@ _OVERVIEW = Row(
             without="no limit",
         ),
         number(
-            "Running processes",
-            "Processes of the chosen containers together.",
+            "Tasks",
+            "Processes and threads of the chosen containers together.",
             "none",
-            f"sum({series('container_processes', CHOSEN)})",
+            f"sum({series('container_pids_current', CHOSEN)})",
             width=4,
         ),
         number(
@@ -160,7 +168,7 @@ _OVERVIEW = Row(
                 _specified("Memory limit", "container_spec_memory_limit_bytes", "bytes"),
                 _specified("Memory reservation", "container_spec_memory_reservation_limit_bytes", "bytes"),
                 _specified("Swap limit", "container_spec_memory_swap_limit_bytes", "bytes"),
-                _specified("Threads limit", "container_threads_max", "none"),
+                _specified("Tasks limit", "container_spec_pids_limit", "none"),
                 Column(
                     "Started",
                     f"{worst(_IDENTITY, series('container_start_time_seconds', CHOSEN))} * 1000",
@@ -168,6 +176,26 @@ _OVERVIEW = Row(
                 ),
             ),
             sort_by="Memory limit",
+            height=6,
+        ),
+        rows(
+            "State",
+            "What the runtime says of the chosen containers, and of those that do not run if all are chosen. "
+            "Exit code and end are those of the last run that ended.",
+            {"name": "Container", "instance": "Node", "image": "Image"},
+            (
+                _said("Running", "container_state", words=_YES_NO, where=', state="running"'),
+                _said("Health", "container_health_state", words=_HEALTH),
+                _said("Restarts", "container_restarts_total"),
+                _said("Exit code", "container_exit_code"),
+                _said("Killed for memory", "container_oom_killed", words=_YES_NO),
+                Column(
+                    "Ended",
+                    f"{worst(_IDENTITY, series('container_finished_time_seconds', CHOSEN))} * 1000",
+                    "dateTimeAsIso",
+                ),
+            ),
+            sort_by="Restarts",
             height=6,
         ),
     ),
@@ -178,11 +206,16 @@ _MEMORY = Row(
     (
         lines(
             "Memory by kind",
-            "Anonymous memory, page cache, kernel memory and swap, stacked, against the memory limit, which "
-            "swap does not count to.",
+            "Anonymous memory, page cache of files, shared memory, kernel memory and swap, stacked, against "
+            "the memory limit, which swap does not count to.",
             "bytes",
             _bytes("container_memory_rss", "anonymous"),
-            _bytes("container_memory_cache", "page cache"),
+            Query(
+                f"{total(NAMES, series('container_memory_cache', CHOSEN))}"
+                f" - {total(NAMES, series('container_memory_shmem_bytes', CHOSEN))}",
+                "{{name}} files",
+            ),
+            _bytes("container_memory_shmem_bytes", "shared"),
             _bytes("container_memory_kernel_usage", "kernel"),
             _bytes("container_memory_swap", "swap"),
             _limit("container_spec_memory_limit_bytes"),
@@ -200,11 +233,13 @@ _MEMORY = Row(
         ),
         _pressure("memory", "memory"),
         lines(
-            "Limits hit and major faults",
-            "How often the usage ran into the limit or over memory.high, and pages had to be read from disk.",
+            "Limits hit, kills and major faults",
+            "How often the usage ran into the limit or over memory.high, processes were killed for want of "
+            "memory, and pages had to be read from disk.",
             "cps",
             _rates("container_memory_failcnt", "limit hit"),
             _rates("container_memory_events_high_total", "over memory.high"),
+            _rates("container_memory_events_oom_kill_total", "killed"),
             Query(
                 total(
                     NAMES,
@@ -225,6 +260,19 @@ _MEMORY = Row(
             _bytes("container_memory_mapped_file", "mapped"),
             _bytes("container_memory_file_dirty_bytes", "dirty"),
             _bytes("container_memory_file_writeback_bytes", "being written"),
+        ),
+        lines(
+            "Kernel memory",
+            "What the kernel keeps for the container, where it says so (cgroup v2): objects that it can do "
+            "without and others (slab), buffers of sockets, stacks, page tables, and data for each CPU.",
+            "bytes",
+            _bytes("container_memory_slab_reclaimable_bytes", "slab, reclaimable"),
+            _bytes("container_memory_slab_unreclaimable_bytes", "slab, unreclaimable"),
+            _bytes("container_memory_sock_bytes", "sockets"),
+            _bytes("container_memory_kernel_stack_bytes", "stacks"),
+            _bytes("container_memory_page_tables_bytes", "page tables"),
+            _bytes("container_memory_percpu_bytes", "for each CPU"),
+            stacked=True,
         ),
         lines(
             "Reclaim",
@@ -261,10 +309,12 @@ _CPU = Row(
         ),
         lines(
             "CPUs held back",
-            "CPU time that the quota held the container back for, as a number of CPUs: one thread that is "
-            "always held back counts as 1.",
+            "CPU time that quotas held the container back for, as a number of CPUs: one thread that is "
+            "always held back counts as 1. A quota above the container holds back all that share it.",
             "short",
-            _rates("container_cpu_cfs_throttled_seconds_total", "held back"),
+            _rates("container_cpu_cfs_throttled_seconds_total", "by its own quota"),
+            _rates("container_cpu_local_throttled_seconds_total", "by any quota"),
+            _rates("container_cpu_ancestor_throttled_seconds_total", "and others, by a quota above"),
         ),
         _pressure("cpu", "CPU"),
     ),
@@ -298,17 +348,32 @@ _PROCESSES = Row(
     "Processes",
     (
         lines(
-            "Threads",
-            "Threads against their limit, beyond which no process or thread can be started.",
+            "Tasks against their limit",
+            "Processes and threads against their limit, beyond which none can be started, and the most that "
+            "there were.",
             "short",
-            Query(total(NAMES, series("container_threads", CHOSEN)), "{{name}} threads"),
-            _limit("container_threads_max"),
+            Query(total(NAMES, series("container_pids_current", CHOSEN)), "{{name}} tasks"),
+            Query(total(NAMES, series("container_pids_peak", CHOSEN)), "{{name}} most"),
+            _limit("container_spec_pids_limit"),
+            width=8,
         ),
         lines(
-            "Processes",
-            "Processes in the container, nested cgroups included.",
+            "Tasks refused",
+            "How often a process or thread could not be started for a limit on tasks.",
             "short",
-            Query(total(NAMES, series("container_processes", CHOSEN)), "{{name}}"),
+            Query(total(NAMES, increase("container_pids_limit_hits_total", CHOSEN)), "{{name}}"),
+            width=8,
+        ),
+        lines(
+            "Nested cgroups",
+            "Cgroups that the container has made, and removed ones that the kernel still holds for memory "
+            "that was charged to them.",
+            "short",
+            Query(total(NAMES, series("container_cgroup_descendants", CHOSEN)), "{{name}} cgroups"),
+            Query(
+                total(NAMES, series("container_cgroup_dying_descendants", CHOSEN)), "{{name}} removed, held"
+            ),
+            width=8,
         ),
     ),
 )

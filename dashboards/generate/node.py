@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dashboards.generate import agent
+from dashboards.generate import agent, devices
 from dashboards.generate.board import TOP, Row, text
 from dashboards.generate.panels import (
     ANY,
+    BY_CONTAINER,
+    OPENS,
     OVERCOMMIT,
     SHARE,
     THROTTLED,
@@ -25,6 +27,7 @@ from dashboards.generate.promql import (
     TARGET,
     cpu_limit,
     cpu_usage,
+    increase,
     memory_share,
     rate,
     series,
@@ -34,15 +37,15 @@ from dashboards.generate.promql import (
     worst,
 )
 
-_CONTAINER = "{{name}} on {{instance}}"
 _IDENTITY = "instance, id, name, image"
-_OPENS = " Click on a line to open the container."
 
 _USED = total(NODES, rate("container_cpu_usage_seconds_total", NODE))
 _CPUS = worst(NODES, series("machine_cpu_cores", TARGET))
 _MEMORY = worst(NODES, series("machine_memory_bytes", TARGET))
 _WORKING_SET = total(NODES, series("container_memory_working_set_bytes", NODE))
 _LIMITS = total(NODES, f"{series('container_spec_memory_limit_bytes', CONTAINERS)} > 0")
+_NOT_RUNNING = series("container_state", CONTAINERS + ', state!="running"')
+_UNHEALTHY = series("container_health_status", CONTAINERS + ', status="unhealthy"')
 _CPU_LIMITS = total(NODES, cpu_limit(CONTAINERS))
 
 
@@ -54,7 +57,7 @@ def dashboard() -> str:
         "Container hosts: running containers, the node's CPU, memory, network and disks and who uses them, "
         "limits against capacity, and the agent itself.",
         TOP,
-        (_OVERVIEW, _CONTAINERS, _CPU, _MEMORY_ROW, _PRESSURE, _TRAFFIC, agent.ROW),
+        (_OVERVIEW, _CONTAINERS, _CPU, _MEMORY_ROW, _PRESSURE, devices.TRAFFIC, devices.DISKS, agent.ROW),
     )
 
 
@@ -121,6 +124,39 @@ _OVERVIEW = Row(
             f"avg(up{{{TARGET}}})",
             thresholds=UP,
         ),
+        number(
+            "Not running",
+            "Containers that the runtime knows of and that do not run: ended, paused, or about to restart.",
+            "none",
+            f"count({_NOT_RUNNING} == 1)",
+            width=6,
+            without="0",
+        ),
+        number(
+            "Unhealthy",
+            "Containers whose health check fails.",
+            "none",
+            f"count({_UNHEALTHY} == 1)",
+            width=6,
+            thresholds=ANY,
+            without="0",
+        ),
+        number(
+            "Restarted",
+            "How often containers were started again by their restart policy.",
+            "short",
+            f"sum({increase('container_restarts_total', CONTAINERS)})",
+            width=6,
+            thresholds=ANY,
+        ),
+        number(
+            "Killed for memory",
+            "Processes that the kernel killed for want of memory.",
+            "short",
+            f"sum({increase('container_memory_events_oom_kill_total', CONTAINERS)})",
+            width=6,
+            thresholds=ANY,
+        ),
     ),
 )
 
@@ -161,8 +197,8 @@ _CONTAINERS = Row(
                     SHARE,
                 ),
                 Column(
-                    "Threads",
-                    worst(_IDENTITY, series("container_threads", CONTAINERS)),
+                    "Tasks",
+                    worst(_IDENTITY, series("container_pids_current", CONTAINERS)),
                     "none",
                 ),
                 Column(
@@ -172,6 +208,27 @@ _CONTAINERS = Row(
                 ),
             ),
             sort_by="Working set",
+        ),
+        lines(
+            "Containers by state",
+            "How many containers are in which state, as the runtime says.",
+            "short",
+            Query(total("instance, state", series("container_state", CONTAINERS)), "{{instance}} {{state}}"),
+            stacked=True,
+        ),
+        lines(
+            "Restarts and kills",
+            "Containers that were started again by their restart policy, and those in which the kernel "
+            "killed a process for want of memory." + OPENS,
+            "short",
+            *(
+                Query(top(total(NAMES, increase(metric, CONTAINERS))), f"{BY_CONTAINER} {words}")
+                for metric, words in (
+                    ("container_restarts_total", "restarted"),
+                    ("container_memory_events_oom_kill_total", "killed"),
+                )
+            ),
+            opens_container=True,
         ),
     ),
 )
@@ -192,26 +249,26 @@ _CPU = Row(
         ),
         lines(
             "CPU of containers",
-            "CPUs in use, by the containers that use most." + _OPENS,
+            "CPUs in use, by the containers that use most." + OPENS,
             "short",
-            Query(top(total(NAMES, cpu_usage(CONTAINERS))), _CONTAINER),
+            Query(top(total(NAMES, cpu_usage(CONTAINERS))), BY_CONTAINER),
             opens_container=True,
         ),
         lines(
             "Throttled periods",
-            "Share of the periods in which a container wanted to run and had used up its CPU quota." + _OPENS,
+            "Share of the periods in which a container wanted to run and had used up its CPU quota." + OPENS,
             "percentunit",
-            Query(top(worst(NAMES, throttled_share(CONTAINERS))), _CONTAINER),
+            Query(top(worst(NAMES, throttled_share(CONTAINERS))), BY_CONTAINER),
             opens_container=True,
         ),
         lines(
             "CPUs held back",
             "CPU time that quotas held containers back for, as a number of CPUs: one thread that is always "
-            "held back counts as 1." + _OPENS,
+            "held back counts as 1." + OPENS,
             "short",
             Query(
                 top(total(NAMES, rate("container_cpu_cfs_throttled_seconds_total", CONTAINERS))),
-                _CONTAINER,
+                BY_CONTAINER,
             ),
             opens_container=True,
         ),
@@ -233,11 +290,11 @@ _MEMORY_ROW = Row(
         ),
         lines(
             "Working set of containers",
-            "Memory without the inactive page cache, of the containers that use most." + _OPENS,
+            "Memory without the inactive page cache, of the containers that use most." + OPENS,
             "bytes",
             Query(
                 top(total(NAMES, series("container_memory_working_set_bytes", CONTAINERS))),
-                _CONTAINER,
+                BY_CONTAINER,
             ),
             opens_container=True,
         ),
@@ -260,10 +317,28 @@ _MEMORY_ROW = Row(
         lines(
             "Working set of the limit",
             "Working set as a share of the container's memory limit; those without a limit are not here."
-            + _OPENS,
+            + OPENS,
             "percentunit",
-            Query(top(worst(NAMES, memory_share(CONTAINERS))), _CONTAINER),
+            Query(top(worst(NAMES, memory_share(CONTAINERS))), BY_CONTAINER),
             opens_container=True,
+        ),
+        lines(
+            "Memory limits hit",
+            "How often a container ran into its memory limit: at best it loses page cache for it, at worst a "
+            "process." + OPENS,
+            "cps",
+            Query(top(total(NAMES, rate("container_memory_failcnt", CONTAINERS))), BY_CONTAINER),
+            opens_container=True,
+        ),
+        lines(
+            "Cgroups of the node",
+            "Cgroups that there are, and removed ones that the kernel still holds for memory that was "
+            "charged to them: endless growth of these is a leak.",
+            "short",
+            Query(total(NODES, series("container_cgroup_descendants", NODE)), "{{instance}} cgroups"),
+            Query(
+                total(NODES, series("container_cgroup_dying_descendants", NODE)), "{{instance}} removed, held"
+            ),
         ),
     ),
 )
@@ -278,7 +353,7 @@ _PRESSURE = Row(
             "percentunit",
             *(
                 Query(
-                    total(NODES, rate(f"container_pressure_{resource}_{suffix}_seconds_total", NODE)),
+                    worst(NODES, rate(f"machine_pressure_{resource}_{suffix}_seconds_total", TARGET)),
                     f"{{{{instance}}}} {words} {suffix}",
                 )
                 for resource, words in _PRESSURE_WORDS.items()
@@ -290,82 +365,17 @@ _PRESSURE = Row(
         *(
             lines(
                 f"Containers that wait for {words}",
-                f"Share of the time in which some task of the container waited for {words}." + _OPENS,
+                f"Share of the time in which some task of the container waited for {words}." + OPENS,
                 "percentunit",
                 Query(
                     top(
                         worst(NAMES, rate(f"container_pressure_{resource}_waiting_seconds_total", CONTAINERS))
                     ),
-                    _CONTAINER,
+                    BY_CONTAINER,
                 ),
                 opens_container=True,
             )
             for resource, words in _PRESSURE_WORDS.items()
-        ),
-    ),
-)
-
-_TRAFFIC = Row(
-    "Network and block I/O",
-    (
-        lines(
-            "Network of the node",
-            "Bytes received (above) and sent (below), by interface of the host.",
-            "Bps",
-            Query(
-                total("instance, interface", rate("container_network_receive_bytes_total", NODE)),
-                "{{instance}} {{interface}} received",
-            ),
-            Query(
-                total("instance, interface", rate("container_network_transmit_bytes_total", NODE)),
-                "{{instance}} {{interface}} sent",
-                Style.BELOW,
-            ),
-        ),
-        lines(
-            "Network of containers",
-            "Bytes received (above) and sent (below). Containers that share a network are shown once, as the "
-            "one that made it; those on the host's network are in the node's." + _OPENS,
-            "Bps",
-            Query(
-                top(total(NAMES, rate("container_network_receive_bytes_total", CONTAINERS))),
-                f"{_CONTAINER} received",
-            ),
-            Query(
-                top(total(NAMES, rate("container_network_transmit_bytes_total", CONTAINERS))),
-                f"{_CONTAINER} sent",
-                Style.BELOW,
-            ),
-            opens_container=True,
-        ),
-        lines(
-            "Block I/O of the node",
-            "Bytes read (above) and written (below), by device.",
-            "Bps",
-            Query(
-                total("instance, device", rate("container_fs_reads_bytes_total", NODE)),
-                "{{instance}} {{device}} read",
-            ),
-            Query(
-                total("instance, device", rate("container_fs_writes_bytes_total", NODE)),
-                "{{instance}} {{device}} written",
-                Style.BELOW,
-            ),
-        ),
-        lines(
-            "Block I/O of containers",
-            "Bytes read (above) and written (below), on all devices." + _OPENS,
-            "Bps",
-            Query(
-                top(total(NAMES, rate("container_fs_reads_bytes_total", CONTAINERS))),
-                f"{_CONTAINER} read",
-            ),
-            Query(
-                top(total(NAMES, rate("container_fs_writes_bytes_total", CONTAINERS))),
-                f"{_CONTAINER} written",
-                Style.BELOW,
-            ),
-            opens_container=True,
         ),
     ),
 )

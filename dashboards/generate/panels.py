@@ -26,6 +26,8 @@ from msgspec import Struct
 DATASOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 CONTAINER_UID = "cgwatch-container"
 PANEL_HEIGHT = 8
+BY_CONTAINER = "{{name}} on {{instance}}"
+OPENS = " Click on a line to open the container."
 _REFS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 Thresholds = tuple[tuple[float | None, str], ...]
@@ -63,6 +65,8 @@ class Column(Struct, frozen=True):
     expr: str
     unit: str
     thresholds: Thresholds | None = None
+    words: dict[str, str] | None = None
+    """What stands for some of the numbers."""
 
 
 def lines(
@@ -145,7 +149,7 @@ def number(
 
 def spelled(panel: stat.Panel, words: dict[str, str]) -> stat.Panel:
     """Show words instead of some of a panel's numbers."""
-    return panel.mappings([ValueMap({value: ValueMappingResult(text=word) for value, word in words.items()})])
+    return panel.mappings([_words(words)])
 
 
 def rows(
@@ -236,8 +240,14 @@ def _properties(style: Style) -> list[DynamicConfigValue]:
     return []
 
 
+def _words(words: dict[str, str]) -> ValueMap:
+    return ValueMap({value: ValueMappingResult(text=word) for value, word in words.items()})
+
+
 def _cell(column: Column) -> list[DynamicConfigValue]:
     properties = [DynamicConfigValue("unit", column.unit)]
+    if column.words:
+        properties.append(DynamicConfigValue("mappings", [_words(column.words)]))
     if column.thresholds:
         properties += [
             DynamicConfigValue("thresholds", _thresholds(column.thresholds).build()),

@@ -48,12 +48,12 @@ def top(expr: str) -> str:
     return f"topk($top, {expr})"
 
 
-def share(part: str, whole: str) -> str:
+def share(part: str, whole: str, by: str = "instance, id") -> str:
     """Return part / whole by cgroup, with the labels of ``part``; no series where the whole is 0 or absent.
 
     cAdvisor's names say "no limit" by 0.
     """
-    return f"{part} / on (instance, id) group_left () ({whole} > 0)"
+    return f"{part} / on ({by}) group_left () ({whole} > 0)"
 
 
 def cpu_usage(where: str) -> str:

@@ -228,8 +228,32 @@ def test_directories_are_held_once_for_their_files_and_not_after_them() -> None:
     assert descriptors.shared(third) is third
 
 
+def test_a_pulse_takes_the_descriptor_of_another_file_when_there_are_no_more(tmp_path: Path) -> None:
+    texts = {name: tmp_path / name for name in ("first", "second", "held", "pulse", "late", "beat")}
+    for text in texts.values():
+        text.write_text("1\n")
+    descriptors = Descriptors(3)
+    opened = {
+        name: KernelFile(str(texts[name]), File(name, integer, pulse=name in {"pulse", "beat"}), descriptors)
+        for name in ("first", "second", "held")
+    }
+    opened["held"].hold()
+    for name in ("pulse", "late", "beat"):
+        row = File(name, integer, pulse=name in {"pulse", "beat"})
+        opened[name] = KernelFile(str(texts[name]), row, descriptors)
+
+    assert {name for name, file in opened.items() if file.is_kept} == {"held", "pulse", "beat"}
+    assert descriptors.kept == 3
+    assert [file.read([]) for file in opened.values()] == [1] * 6
+    more = KernelFile(str(texts["first"]), File("first", integer, pulse=True), descriptors)
+    assert not more.is_kept  # what is held, and other pulses, stay
+    for file in (*opened.values(), more):
+        file.close()
+    assert descriptors.kept == 0
+
+
 def test_a_negative_budget_keeps_nothing() -> None:
-    assert not Descriptors(-1).take()
+    assert Descriptors(-1).budget == 0
 
 
 class Recorder:
@@ -451,8 +475,7 @@ def test_a_soft_limit_of_1024_survives_200_cgroups(tmp_path: Path, hard: int) ->
             samples = node.tick().samples
         print(len(samples), sum(sample.memory.usage_bytes for sample in samples), len(node.failures))
         print(node.descriptors.kept > 700, node.descriptors.kept <= node.descriptors.budget)
-        with open("/proc/self/stat") as file:
-            print(file.fileno() > 700)
+        print(len(list(pathlib.Path("/proc/self/fd").iterdir())) > 700)
         node.close()
         print(node.descriptors.kept)
     """

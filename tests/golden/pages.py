@@ -108,7 +108,7 @@ def _pinned(snapshot: Snapshot) -> Snapshot:
         structs.replace(sample, container=structs.replace(sample.container, created_seconds=MADE_SECONDS))
         for sample in snapshot.samples
     )
-    return structs.replace(snapshot, machine=machine, samples=samples)
+    return structs.replace(snapshot, machine=machine, samples=samples, oom_kills={})
 
 
 def render(snapshot: Snapshot, form: Format) -> str:

@@ -98,7 +98,7 @@ def test_a_quota_above_a_v1_cgroup_is_seen_below_it(v1_page: Page, v1_cgroups: V
     parent, child = v1_cgroups.path("", "cpu"), v1_cgroups.make("a", "cpu")
     (parent / "cpu.cfs_quota_us").write_text("10000")
     v1_cgroups.start(child, command=("sh", "-c", "while :; do :; done"))
-    until(lambda: "nr_throttled 0\n" not in (parent / "cpu.stat").read_text())
+    until(lambda: "throttled_usec 0\n" not in (parent / "cpu.stat").read_text())
     values = v1_page.values("/a")
     assert values["cpu_ancestor_throttled_periods_total"] >= 1
     assert values["cpu_ancestor_periods_total"] >= values["cpu_ancestor_throttled_periods_total"]
@@ -248,7 +248,7 @@ def test_bounds_of_v2_are_there_once_they_are_set(v2: V2) -> None:
 def test_a_quota_above_a_cgroup_of_v2_is_seen_below_it(v2: V2) -> None:
     parent = v2.make("a", cpu__max="10000 100000")
     v2.start(v2.make("a/b"), "sh", "-c", "while :; do :; done")
-    until(lambda: "nr_throttled 0\n" not in (parent / "cpu.stat").read_text())
+    until(lambda: "throttled_usec 0\n" not in (parent / "cpu.stat").read_text())
     values = v2.page.values("/a/b")
     assert values["cpu_ancestor_throttled_periods_total"] >= 1
     assert values["cpu_ancestor_throttled_seconds_total"] > 0

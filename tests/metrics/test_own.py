@@ -43,7 +43,7 @@ def busy() -> OwnMetrics:
     """Give metrics that have all been moved."""
     own = OwnMetrics()
     descriptors = Descriptors(7)
-    descriptors.take()
+    descriptors.kept = 1
     own.watch(descriptors, lambda: snapshot_of("/", "/docker/" + "a" * 64, "/docker/" + "b" * 64), 5.0)
     own.sampled(0.004, 2)
     own.failed(MalformedFileError("/sys/fs/cgroup/a/memory.stat", "no"))

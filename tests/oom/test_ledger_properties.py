@@ -298,6 +298,13 @@ def _two_raced_kills_the_first_of_them_in_what_is_gone(ledgers: Ledgers) -> None
     ledgers.a_kill_falls_into_a_reading(cut=3, place=A, remove=False)
 
 
+def _three_raced_kills_in_a_row(ledgers: Ledgers) -> None:
+    ledgers.begin(places=[])
+    ledgers.a_kill_falls_into_a_reading(cut=0, place=B, remove=True)
+    ledgers.a_kill_falls_into_a_reading(cut=2, place=A, remove=False)
+    ledgers.a_kill_falls_into_a_reading(cut=2, place=A, remove=False)
+
+
 def _two_raced_kills_in_a_row(ledgers: Ledgers) -> None:
     ledgers.begin(places=[A])
     ledgers.a_kill_falls_into_a_reading(cut=3, place=A, remove=False)
@@ -342,6 +349,7 @@ def _a_cgroup_that_was_read_before_the_one_above_it(ledgers: Ledgers) -> None:
         _a_late_line_of_one_and_a_raced_kill_of_another,
         _two_raced_kills_the_first_of_them_in_what_is_gone,
         _two_raced_kills_in_a_row,
+        _three_raced_kills_in_a_row,
         _a_group_found_in_part_by_the_node_alone,
         _an_earlier_cgroup_of_the_same_path,
         _a_line_that_named_nothing_and_was_given_away_too_soon,

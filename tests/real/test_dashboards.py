@@ -29,14 +29,22 @@ pytestmark = pytest.mark.real
 
 THROTTLED_CPUS = 0.01
 """What Docker allows at least: used up in each period, however busy the machine is."""
-CONTAINERS = {"holder", "burner", "writer", "joined", "host", "throttled"}
+CONTAINERS = {"holder", "burner", "writer", "joined", "host", "throttled", "checked"}
+STOPPED = {"ended"}
 WITH_MEMORY_LIMIT = {"holder", "writer"}
 TARGETS = targets()
-# Series that begin with the first failure.
-OF_FAILURES = r"cgwatch_(read_failures|runtime_api_errors)_total"
+MAY_BE_EMPTY = (
+    # Series that begin with the first failure.
+    r"cgwatch_(read_failures|runtime_api_errors)_total",
+    # Of a disk that nobody asks for anything.
+    r"container_fs_(read|write)_seconds_total",
+)
 READY = (
     f"count({promql.series('container_last_seen', promql.CONTAINERS)}) == {len(CONTAINERS)}",
     f"{promql.throttled_share(promql.CONTAINERS)} > 0.25",
+    f"{promql.series('container_health_status', promql.CONTAINERS + ', status="unhealthy"')} == 1",
+    f"{promql.series('container_state', promql.CONTAINERS + ', state="exited"')} == 1",
+    f"{promql.rate('container_restarts_total', promql.CONTAINERS)} >= 0",
     f"{promql.increase('cgwatch_runtime_api_duration_seconds_count', promql.TARGET)} > 0",
     # A rate needs two scrapes of a series, and some series begin with a scrape.
     f"sum_over_time({promql.series('up', promql.TARGET)}[5s]) >= 4",
@@ -63,12 +71,15 @@ class Asked(Struct, frozen=True):
 
 def why_not(target: Target) -> str | None:
     """Say why an expression gives nothing here; None when it must give something."""
-    reasons = {}
+    reasons = {"container_cpu_ancestor_": "no cgroup above a container has a CPU quota here"}
     if not Path("/proc/pressure").exists():
-        reasons["container_pressure_"] = "the kernel has no pressure stall information"
+        reasons["(container|machine)_pressure_"] = "the kernel has no pressure stall information"
     if is_v1():
         reasons["container_memory_events_high_total"] = "cgroup v1 has no memory.high"
         reasons["container_memory_pg(scan|steal)_total"] = "cgroup v1 does not count it by cgroup"
+        reasons["container_memory_(slab|sock|kernel_stack|page_tables|percpu)_"] = "nor these"
+    if " cgroup2 " not in Path("/proc/self/mounts").read_text():
+        reasons["container_cgroup_"] = "cgroup v1 does not count cgroups"
     return next((why for metric, why in reasons.items() if re.search(metric, target.expr)), None)
 
 
@@ -81,10 +92,13 @@ def asked(docker: Dockerd, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         busy_containers(docker, folder) as busy,
         AgentProcess(docker.url, interval="1s") as agent,
     ):
-        # It is removed with the others.
+        # They are removed with the others.
         busy.ids["throttled"] = docker.run(
             "--name=throttled", f"--cpus={THROTTLED_CPUS}", IMAGE, "sh", "-c", "while :; do :; done"
         )
+        check = ("--health-cmd=false", "--health-interval=1s", "--health-retries=1")
+        busy.ids["checked"] = docker.run("--name=checked", *check, IMAGE, "sleep", "100000")
+        busy.ids["ended"] = docker.run("--name=ended", IMAGE, "false")
         host, port = agent.address
         with Prometheus(tmp_path_factory.mktemp("prometheus"), f"{host}:{port}") as prometheus:
             prometheus.wait_for(filled_in(READY[0]), 90)
@@ -97,7 +111,7 @@ def test_every_expression_gives_numbers_or_there_is_a_reason(asked: Asked) -> No
     wrong: dict[str, Any] = {}
     for target in TARGETS:
         got = asked.answers(target.expr)
-        may_be_empty = re.search(OF_FAILURES, target.expr)
+        may_be_empty = any(re.search(metric, target.expr) for metric in MAY_BE_EMPTY)
         right = may_be_empty or bool(got) != bool(why_not(target))
         if not right or not all(math.isfinite(value) for _, value in got):
             wrong[str(target)] = (filled_in(target.expr), why_not(target), got)
@@ -115,13 +129,15 @@ def test_series_of_an_expression_are_told_apart_by_its_legend(asked: Asked) -> N
 
 
 def test_the_rows_of_the_tables_are_the_containers(asked: Asked) -> None:
-    for title in ("Containers", "Specification"):
+    for title, names in (
+        *(("Containers", CONTAINERS), ("Specification", CONTAINERS), ("State", CONTAINERS | STOPPED)),
+    ):
         columns = [asked.answers(target.expr) for target in TARGETS if target.panel == title]
         rows = [[labels["name"] for labels, _ in column] for column in columns]
         assert all(len(set(row)) == len(row) for row in rows)
-        assert set().union(*rows) == CONTAINERS
+        assert set().union(*rows) == names
         identities = {tuple(sorted(labels.items())) for column in columns for labels, _ in column}
-        assert len(identities) == len(CONTAINERS), "what belongs to one container is one row"
+        assert len(identities) == len(names), "what belongs to one container is one row"
 
 
 def test_numbers_are_those_of_the_containers(asked: Asked) -> None:
@@ -132,6 +148,9 @@ def test_numbers_are_those_of_the_containers(asked: Asked) -> None:
     assert asked.values(node, "Without a memory limit") == {"": len(CONTAINERS - WITH_MEMORY_LIMIT)}
     assert asked.values(node, "Throttled")[""] in (1, 2)
     assert asked.values(node, "Agents that answer") == {"": 1}
+    assert asked.values(node, "Not running") == {"": len(STOPPED)}
+    assert asked.values(node, "Unhealthy") == {"": 1}
+    assert asked.values(node, "Killed for memory") == {"": 0}
     cpus = asked.values(node, "CPU of containers")
     assert cpus.keys() == CONTAINERS
     assert 0 < cpus["burner"] < BURNER_CPUS * 2
@@ -141,6 +160,18 @@ def test_numbers_are_those_of_the_containers(asked: Asked) -> None:
     shares = asked.values(node, "Working set of the limit")
     assert shares.keys() == WITH_MEMORY_LIMIT, "the others have no limit to divide by"
     assert 0.5 < shares["holder"] < 1
+
+
+def test_states_are_those_of_the_containers(asked: Asked) -> None:
+    columns = [target for target in TARGETS if target.panel == "State"]
+    running, health, _, exit_code, killed, ended = (
+        {labels["name"]: value for labels, value in asked.answers(target.expr)} for target in columns
+    )
+    assert running == {**dict.fromkeys(CONTAINERS, 1), **dict.fromkeys(STOPPED, 0)}
+    assert {name for name, value in health.items() if value == 0} == {"checked"}
+    assert exit_code["ended"] == 1
+    assert exit_code.keys() == ended.keys() == {"ended", "host"}, "host was restarted"
+    assert set(killed.values()) == {0}
 
 
 def test_variables_offer_this_agent_and_its_containers(asked: Asked) -> None:

@@ -195,6 +195,7 @@ ROWS: tuple[Row, ...] = (
     Row("container_creation_time_seconds", GAUGE, (), each, each, "whole seconds"),
     Row("container_start_time_seconds", GAUGE, (), each, each, "whole seconds"),
     Row("container_health_state", GAUGE, (), each, each),
+    Row("container_oom_events_total", COUNTER, (), each, each, "0, but for the cgroup's own, by /dev/kmsg"),
     *_spec(),
     *_cpu(),
     *_memory(),

@@ -1,0 +1,114 @@
+"""The kernel's log as what the ledger wants to know: which process was killed, where, and what was lost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from msgspec import Struct, structs
+
+from cgwatch.cgroup.hierarchy import Hierarchy
+from cgwatch.errors import CgroupGoneError, FileMissingError, KernelFileError
+from cgwatch.oom.dialect import OomLog, Told
+from cgwatch.oom.observation import KernelKill, LogLost
+from cgwatch.proc import kmsg
+from cgwatch.proc.kmsg import KernelLog, Lost, Record
+from cgwatch.proc.log_clock import LogClock
+from cgwatch.proc.membership import UNIFIED, read_membership
+from cgwatch.proc.namespaces import is_foreign, namespace
+
+_AT_ONCE = 1000
+_INIT_PID_NAMESPACE = 0xEFFFFFFC
+"""PROC_PID_INIT_INO: the same on every kernel since 3.8."""
+
+
+class Start(Struct, frozen=True):
+    """Which log, and where in it to begin."""
+
+    path: str = kmsg.PATH
+    after_sequence: int | None = None
+    """What ``KillLog.sequence`` was in this very boot: what was logged since is told. ``None``: nothing."""
+
+
+class KillLog:
+    """The log, read without waiting. ``fileno`` is for a selector.
+
+    ``memory`` is the hierarchy of the memory controller. Raises a ``KernelFileError`` with the path when the
+    log cannot be opened; ``failed`` is called for each record that cannot be understood.
+    """
+
+    def __init__(
+        self,
+        start: Start,
+        *,
+        memory: Hierarchy | None,
+        proc_root: str,
+        failed: Callable[[KernelFileError], None],
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self.sequence = start.after_sequence
+        """Of the last record that was read."""
+        self._controller = UNIFIED if memory and memory.version > 1 else "memory"
+        self._proc_root = proc_root
+        self._failed = failed
+        self._clock = LogClock(clock, monotonic)
+        self._dialect = OomLog(self._clock.boot_time_seconds())
+        self._is_live = start.after_sequence is None  # else there may be records of long ago
+        self._can_locate = _has_the_kernels_pids(proc_root)
+        self._log = KernelLog(start.path, after_sequence=start.after_sequence, failed=failed)
+
+    def fileno(self) -> int:
+        """Return the descriptor, which belongs to this object."""
+        return self._log.fileno()
+
+    def close(self) -> None:
+        """Close the log."""
+        self._log.close()
+
+    def read(self) -> list[Told | LogLost]:
+        """Return what the log tells, in order; call it again while the log is readable.
+
+        Raises a ``KernelFileError`` with the path when the log cannot be read any more.
+        """
+        said = self._log.read(_AT_ONCE)
+        if self._is_live and said and isinstance(said[0], Record):
+            self._clock.written_now(said[0].time_microseconds)  # it has woken us
+        self._dialect.boot_time_seconds = self._clock.boot_time_seconds()
+        told: list[Told | LogLost] = []
+        for record in said:
+            if isinstance(record, Lost):
+                self._dialect.forget()
+                told.append(LogLost(record.count))
+                continue
+            self.sequence = record.sequence
+            if kill := self._dialect.take(record):
+                told.append(self._located(kill))
+        self._is_live = len(said) < _AT_ONCE
+        return told
+
+    def _located(self, told: Told) -> Told:
+        """Complete a kill whose cgroup the kernel held back: /proc still has it for a moment."""
+        if told.kill.path is None and self._is_live and self._can_locate:
+            return structs.replace(told, kill=self._with_path(told.kill))
+        return told
+
+    def _with_path(self, kill: KernelKill) -> KernelKill:
+        try:
+            path = read_membership(self._proc_root, kill.victim.pid).get(self._controller, "/")
+        except (FileMissingError, CgroupGoneError):
+            return kill
+        except KernelFileError as error:
+            self._failed(error)
+            return kill
+        # A process that is gone from its cgroup shows the root; ".." is outside our cgroup namespace.
+        return kill if path == "/" or path.startswith("/..") else structs.replace(kill, path=path)
+
+
+def _has_the_kernels_pids(proc_root: str) -> bool:
+    """Tell whether the pids of the kernel's log are those of ``proc_root``."""
+    try:
+        pid = 1 if is_foreign(proc_root) else os.getpid()
+        return namespace(proc_root, pid, "pid") == _INIT_PID_NAMESPACE
+    except KernelFileError:
+        return False

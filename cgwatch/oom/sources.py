@@ -1,0 +1,256 @@
+"""The kernel as a producer: one thread that waits for its log and its events, and only puts messages.
+
+Asleep until the kernel says something: an idle node costs nothing. Whatever cannot be had (the log in a
+container without the device, inotify watches, descriptors) is said once with what it costs; the ticks find
+every kill all the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from enum import StrEnum
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from cgwatch.cgroup.events import ModifiedEvents, OomNotices
+from cgwatch.cgroup.hierarchy import Hierarchy
+from cgwatch.errors import KernelFileError
+from cgwatch.oom.dialect import Told
+from cgwatch.oom.kernel_log import KillLog, Start
+from cgwatch.oom.observation import LogLost
+from cgwatch.oom.watching import Watched, Watching
+
+LOG = logging.getLogger(__name__)
+
+_LONGEST_STOP_SECONDS = 2.0
+_WITHOUT_LOG = "kills are counted without it, but not which process it was and by whose limit"
+_WITHOUT_EVENTS = "their kills are found at the next tick"
+
+
+class EventSource(StrEnum):
+    """What the kernel tells by."""
+
+    LOG = "kernel_log"
+    """/dev/kmsg."""
+    CGROUPS = "cgroup_events"
+    """v2: inotify on memory.events; v1: an eventfd at memory.oom_control."""
+
+
+class Look(Struct, frozen=True, gc=False):
+    """Something happened to the memory of this cgroup, perhaps its end: read its counters now."""
+
+    path: str
+
+
+class SourceState(Struct, frozen=True):
+    """A source began or ceased to tell all that it can; said once for each change."""
+
+    source: EventSource
+    available: bool
+    """False: nothing, or not of all cgroups."""
+    detail: str
+    """Why not and what that costs, for a person; empty when it is available."""
+
+
+Message: TypeAlias = Told | LogLost | Look | SourceState
+Deliver: TypeAlias = Callable[[Message], None]
+"""Takes one message into the core's inbox. It is called from the thread and must not block."""
+
+
+class Sources:
+    """The thread. ``start``, ``watch`` and ``stop`` never block on the kernel and never raise.
+
+    ``memory`` is the hierarchy of the memory controller; ``None``: there is none, so no events either.
+    ``log``: where to begin in the kernel's log; ``None``: do not read it. ``eventfds`` is how many
+    descriptors v1 may take: one for each cgroup. ``failed`` is called, from the thread, for each record of
+    the log that cannot be understood. ``clock`` is the epoch's, ``monotonic`` CLOCK_MONOTONIC, which the
+    kernel's log goes by, too.
+    """
+
+    def __init__(
+        self,
+        deliver: Deliver,
+        *,
+        memory: Hierarchy | None,
+        log: Start | None,
+        eventfds: int,
+        proc_root: str,
+        failed: Callable[[KernelFileError], None],
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._deliver = deliver
+        self._memory = memory
+        self._start = log
+        self._eventfds = eventfds
+        self._proc_root = proc_root
+        self._failed = failed
+        self._clock = clock
+        self._monotonic = monotonic
+        self._thread = threading.Thread(target=self._run, name="kernel-events", daemon=True)
+        self._lock = threading.Lock()
+        self._wake: int | None = None
+        self._wanted: Mapping[str, Watched] = {}
+        self._stopping = False
+        # Written by the thread alone.
+        self._log: KillLog | None = None
+        self._watching: Watching | None = None
+        self._states: dict[EventSource, bool] = {}
+
+    @property
+    def log_sequence(self) -> int | None:
+        """The last record of the log that was read: to begin after it at the next start in the same boot."""
+        if self._log is not None:
+            return self._log.sequence
+        return self._start.after_sequence if self._start else None
+
+    @property
+    def unwatched(self) -> int:
+        """How many cgroups the kernel does not tell of, for want of watches, descriptors or rights."""
+        return len(self._watching.refused) if self._watching else 0
+
+    def start(self) -> None:
+        """Begin to listen; what can be had and what cannot is told by messages."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; no message comes after this, unless the kernel itself hangs."""
+        with self._lock:
+            self._stopping = True
+            self._wake_up()
+        if self._thread.ident is not None:
+            self._thread.join(_LONGEST_STOP_SECONDS)
+
+    def watch(self, cgroups: Mapping[str, Watched]) -> None:
+        """Say which cgroups there are, by path: all that have the memory controller.
+
+        Meant for every tick: when nothing has changed, that is one comparison. The mapping must not be
+        changed any more.
+        """
+        with self._lock:
+            if self._wanted != cgroups:
+                self._wanted = cgroups
+                self._wake_up()
+
+    def _wake_up(self) -> None:
+        if self._wake is not None:
+            os.eventfd_write(self._wake, 1)
+
+    # The thread.
+
+    def _run(self) -> None:
+        try:
+            with ExitStack() as stack:
+                self._listen(stack)
+        except Exception as error:  # the thread's top: it is logged, told, and the ticks go on
+            LOG.exception("the kernel's events are lost")
+            for source in EventSource:
+                self._tell(source, f"internal error: {error!r}")
+
+    def _listen(self, stack: ExitStack) -> None:
+        epoll = stack.enter_context(select.epoll())
+        wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        stack.callback(self._close_wake, wake)
+        epoll.register(wake, select.EPOLLIN)
+        log = self._open_log(stack)
+        watching = self._open_events(stack)
+        if log is not None:
+            epoll.register(log, select.EPOLLIN)
+        if watching is not None:
+            epoll.register(watching.notifier, select.EPOLLIN)
+        with self._lock:
+            self._wake = wake
+            self._wake_up()  # what was wanted before, and what was logged
+        first = True
+        while not self._stopping:
+            wait_seconds = watching.wait_seconds(self._monotonic()) if watching else None
+            ready = {descriptor for descriptor, _ in epoll.poll(wait_seconds)}
+            # The log first: who is told to look at a cgroup then knows what was logged before.
+            if log is not None and (first or log.fileno() in ready) and not self._read_log(log):
+                epoll.unregister(log)
+                log = None
+            first = False
+            if wake in ready:
+                os.eventfd_read(wake)
+                if watching is not None:
+                    self._follow(watching)
+            if watching is not None:
+                self._look(watching)
+
+    def _close_wake(self, wake: int) -> None:
+        with self._lock:
+            self._wake = None
+            os.close(wake)
+
+    def _open_log(self, stack: ExitStack) -> KillLog | None:
+        if self._start is None:
+            return None
+        try:
+            log = KillLog(
+                self._start,
+                memory=self._memory,
+                proc_root=self._proc_root,
+                failed=self._failed,
+                clock=self._clock,
+                monotonic=self._monotonic,
+            )
+        except KernelFileError as error:
+            self._tell(EventSource.LOG, f"{error}; {_WITHOUT_LOG}")
+            return None
+        stack.callback(log.close)
+        self._log = log
+        self._tell(EventSource.LOG)
+        return log
+
+    def _open_events(self, stack: ExitStack) -> Watching | None:
+        memory = self._memory
+        if memory is None:
+            self._tell(EventSource.CGROUPS, "no cgroup hierarchy has the memory controller")
+            return None
+        is_v1 = memory.version == 1
+        try:
+            notifier = OomNotices() if is_v1 else ModifiedEvents()
+        except KernelFileError as error:
+            self._tell(EventSource.CGROUPS, f"{error}; for all cgroups, {_WITHOUT_EVENTS}")
+            return None
+        stack.callback(notifier.close)
+        self._watching = Watching(notifier, memory, self._eventfds if is_v1 else sys.maxsize)
+        self._tell(EventSource.CGROUPS)
+        return self._watching
+
+    def _read_log(self, log: KillLog) -> bool:
+        try:
+            for message in log.read():
+                self._deliver(message)
+        except KernelFileError as error:
+            self._tell(EventSource.LOG, f"{error}; {_WITHOUT_LOG}")
+            return False
+        return True
+
+    def _follow(self, watching: Watching) -> None:
+        with self._lock:
+            wanted = self._wanted
+        watching.follow(wanted)
+        if watching.refused:
+            path, why = next(iter(watching.refused.items()))
+            others = len(watching.refused) - 1
+            self._tell(EventSource.CGROUPS, f"{path} and {others} others: {why}; {_WITHOUT_EVENTS}")
+        else:
+            self._tell(EventSource.CGROUPS)
+
+    def _look(self, watching: Watching) -> None:
+        for path in watching.take(self._monotonic()):
+            self._deliver(Look(path))
+
+    def _tell(self, source: EventSource, problem: str = "") -> None:
+        available = not problem
+        if self._states.get(source) is not available:
+            self._states[source] = available
+            self._deliver(SourceState(source, available, problem))
