@@ -249,6 +249,13 @@ _MEMORY = (
         note="not read apart",
     ),
     Departure(
+        ("container_oom_events_total",),
+        "0 without `/dev/kmsg`, for what the kernel's log leaves out, and for a container that is made anew",
+        "every kill once, by the kernel's counters; a container keeps its count when it is started again",
+        "that is what it is for; `cgwatch_oom_kills_total` has those of containers that are gone",
+        note="it would be to lose kills",
+    ),
+    Departure(
         ("container_pressure_*",),
         "0",
         "from the unified hierarchy beside v1; no series without pressure stall information",

@@ -169,12 +169,13 @@ def test_the_list_needs_no_server_and_no_cgroups() -> None:
 
 # The page.
 
-# What follows from more than the tree: the clock, Docker, and kernel threads (see tests.golden.pages).
+# What follows from more than the tree: the clock, Docker, kernel threads (see tests.golden.pages), a ledger.
 NOT_OF_THE_TREE = (
     "container_last_seen",
     "container_creation_time",
     "container_start_time",
     "container_network_",
+    "container_oom_events_total",
 )
 
 
