@@ -35,6 +35,8 @@ class Memory(Struct, frozen=True, omit_defaults=True):
     seconds: float
     """Since the epoch."""
     usage_bytes: int | None = None
+    peak_bytes: int | None = None
+    """The highest usage so far."""
     limit_bytes: int | None = None
     """``None``: it has none."""
     high_bytes: int | None = None
@@ -71,6 +73,8 @@ class Watched(Struct, frozen=True, omit_defaults=True):
     path: str
     last: Memory | None = None
     """The last sample before the kill; ``None``: there was none."""
+    after: Memory | None = None
+    """The first sample after it; ``None``: it was gone by then."""
     series: Series = Series()
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from cgwatch.cgroup.formats import Pressure
 from cgwatch.cgroup.memory import STAT_KEYS_V2, MemoryStats
-from cgwatch.model import Description, Kind, Sample, Snapshot
+from cgwatch.model import Kind, Sample, Snapshot
 from cgwatch.oom.dialect import Dump, Task
 from cgwatch.oom.evidence import (
     AtKill,
@@ -36,59 +36,92 @@ _NO_LIMIT = 1 << 62
 """The kernel's log shows the largest page counter where there is none."""
 
 
-def collect(
-    kill: OomKill, history: History, *, before: Evidence | None, dump: Dump | None, page_bytes: int
+class _Seen(Struct, frozen=True):
+    """A snapshot, and its samples of the cgroups that matter for one kill."""
+
+    snapshot: Snapshot
+    samples: dict[str, Sample]
+
+
+def collect(  # noqa: PLR0913 - all of them are evidence
+    kill: OomKill,
+    history: History,
+    now: Snapshot | None,
+    *,
+    before: Evidence | None,
+    dump: Dump | None,
+    page_bytes: int,
 ) -> Evidence:
     """Put together what there is of a kill.
 
-    ``history`` must not yet have taken the snapshot in which the kill was found. ``before``: the evidence of
-    an earlier version of the kill: what it has stays, what it lacks is added, of no later moment.
+    ``now``: the snapshot in which the kill was found, or a later one; ``history`` must not have taken the
+    former yet. ``before``: the evidence of an earlier version of the kill: what it has stays, what it lacks
+    is added, and no sample of a later moment is taken for one from before the kill.
     """
-    snapshot = history.latest
+    last = history.latest
     if before is not None:
         until_seconds = before.until_seconds
     else:
         killed_seconds = kill.found_seconds if kill.killed_seconds is None else kill.killed_seconds
-        until_seconds = min(snapshot.time_seconds if snapshot else kill.after_seconds, killed_seconds)
+        until_seconds = min(last.time_seconds if last else kill.after_seconds, killed_seconds)
     found = before or Evidence(until_seconds)
-    samples: dict[str, Sample] = {}
-    seconds = 0.0
-    if snapshot is not None and snapshot.time_seconds <= until_seconds:
-        seconds = snapshot.time_seconds
-        wanted = {path for path in (kill.path, kill.limit_path, _holder_path(kill)) if path}
-        wanted.update(above for path in tuple(wanted) for above in lineage(path))
-        samples = {
-            path: sample
-            for sample in snapshot.samples
-            if (path := spelled(sample.container.cgroup.path)) in wanted
-        }
-        found = _with_surroundings(found, kill, snapshot, samples)
+    earlier = _seen(kill, last) if last and last.time_seconds <= until_seconds else None
+    later = _seen(kill, now) if now and now.time_seconds > until_seconds else None
+    if earlier is not None:
+        found = _with_surroundings(found, kill, earlier)
+    for seen in (earlier, later):
+        found = found if seen is None else _with_bounds(found, kill, seen.samples)
     holder_path = _holder_path(kill)
-    if holder_path and (found.holder is None or found.holder.path != holder_path):
-        found = structs.replace(found, holder=_watched(holder_path, history, samples, seconds, until_seconds))
+    if holder_path:
+        holder = _watched(found.holder, holder_path, history, earlier, later, until_seconds)
+        found = structs.replace(found, holder=holder)
     if kill.limit_path and kill.limit_path != holder_path:
-        if found.limit is None or found.limit.path != kill.limit_path:
-            limit = _watched(kill.limit_path, history, samples, seconds, until_seconds)
-            found = structs.replace(found, limit=limit)
+        limit = _watched(found.limit, kill.limit_path, history, earlier, later, until_seconds)
+        found = structs.replace(found, limit=limit)
     elif found.limit is not None:
         found = structs.replace(found, limit=None)
     if dump is not None and found.at_kill is None:
         found = structs.replace(found, at_kill=_at_kill(dump, page_bytes))
-    return structs.replace(found, runtime=_runtime(kill, samples, history.latest) or found.runtime)
+    return structs.replace(found, runtime=_runtime(kill, now or last) or found.runtime)
+
+
+def _seen(kill: OomKill, snapshot: Snapshot) -> _Seen:
+    wanted = {path for path in (kill.path, kill.limit_path, _holder_path(kill)) if path}
+    wanted.update(above for path in tuple(wanted) for above in lineage(path))
+    samples = {
+        path: sample
+        for sample in (snapshot.samples if wanted else ())
+        if (path := spelled(sample.container.cgroup.path)) in wanted
+    }
+    return _Seen(snapshot, samples)
 
 
 def _holder_path(kill: OomKill) -> str | None:
     return (kill.holder.path if kill.holder else None) or kill.path
 
 
-def _watched(
-    path: str, history: History, samples: dict[str, Sample], seconds: float, until_seconds: float
+def _watched(  # noqa: PLR0913 - as collect
+    known: Watched | None,
+    path: str,
+    history: History,
+    earlier: _Seen | None,
+    later: _Seen | None,
+    until_seconds: float,
 ) -> Watched:
-    points = history.points(path, until_seconds=until_seconds)
-    columns = zip(*(structs.astuple(point) for point in points), strict=True)
-    memory = samples[path].memory if path in samples else None
-    last = memory_of(memory, seconds) if memory else _last(points)
-    return Watched(path, last, Series(*columns) if points else Series())
+    found = known if known is not None and known.path == path else Watched(path)
+    if found.last is None:
+        points = history.points(path, until_seconds=until_seconds)
+        columns = zip(*(structs.astuple(point) for point in points), strict=True)
+        last = _memory(earlier, path) or _last(points)
+        found = structs.replace(found, last=last, series=Series(*columns) if points else Series())
+    if found.after is None:
+        found = structs.replace(found, after=_memory(later, path))
+    return found
+
+
+def _memory(seen: _Seen | None, path: str) -> Memory | None:
+    memory = seen.samples[path].memory if seen and path in seen.samples else None
+    return memory_of(memory, seen.snapshot.time_seconds) if seen and memory else None
 
 
 def _last(points: tuple[Point, ...]) -> Memory | None:
@@ -107,6 +140,7 @@ def memory_of(memory: MemoryStats, seconds: float) -> Memory:
     return Memory(
         seconds=seconds,
         usage_bytes=memory.usage_bytes,
+        peak_bytes=memory.peak_bytes,
         limit_bytes=_finite(memory.limit_bytes),
         high_bytes=_finite(memory.high_bytes),
         swap_usage_bytes=memory.swap_usage_bytes,
@@ -121,11 +155,9 @@ def _finite(value: float | None) -> int | None:
     return None if value is None or math.isinf(value) else int(value)
 
 
-def _with_surroundings(
-    found: Evidence, kill: OomKill, snapshot: Snapshot, samples: dict[str, Sample]
-) -> Evidence:
+def _with_surroundings(found: Evidence, kill: OomKill, earlier: _Seen) -> Evidence:
     """Add what the last snapshot before the kill shows around the victim."""
-    memory, pressure = snapshot.memory, snapshot.pressure
+    memory, pressure = earlier.snapshot.memory, earlier.snapshot.pressure
     if found.node is None and memory is not None:
         node = Node(
             memory.total_bytes,
@@ -135,15 +167,21 @@ def _with_surroundings(
             _stall(pressure.memory) if pressure else None,
         )
         found = structs.replace(found, node=node)
+    holder = earlier.samples.get(_holder_path(kill) or "")
+    if holder is not None and found.stall is None and holder.pressure is not None:
+        found = structs.replace(found, stall=_stall(holder.pressure.memory))
+    return structs.replace(found, largest=_largest(kill.limit_path or "/", earlier.snapshot.samples))
+
+
+def _with_bounds(found: Evidence, kill: OomKill, samples: dict[str, Sample]) -> Evidence:
+    """Add what hardly changes: limits, and since when there is a cgroup."""
     path = kill.path or _holder_path(kill)
     if path and not found.limits:
         found = structs.replace(found, limits=tuple(_limits(path, samples)))
     holder = samples.get(_holder_path(kill) or "")
-    if holder is not None and found.stall is None and holder.pressure is not None:
-        found = structs.replace(found, stall=_stall(holder.pressure.memory))
     if holder is not None and found.created_seconds is None:
         found = structs.replace(found, created_seconds=holder.container.created_seconds)
-    return structs.replace(found, largest=_largest(kill.limit_path or "/", snapshot.samples))
+    return found
 
 
 def _stall(pressure: Pressure | None) -> Stall | None:
@@ -219,15 +257,13 @@ def _process(task: Task, page_bytes: int) -> Process:
     )
 
 
-def _runtime(kill: OomKill, samples: dict[str, Sample], snapshot: Snapshot | None) -> RuntimeView | None:
-    """Return the runtime's last word on the container: the snapshot may be a later one than the memory's."""
-    owner = kill.holder.owner if kill.holder else None
-    if owner is None or owner.container_id is None or snapshot is None:
+def _runtime(kill: OomKill, snapshot: Snapshot | None) -> RuntimeView | None:
+    """Return the runtime's last word on the container; the snapshot may be one from after the kill."""
+    container_id = kill.holder.owner.container_id if kill.holder else None
+    if container_id is None or snapshot is None:
         return None
-    sample = samples.get(_holder_path(kill) or "")
-    said = sample.container.description if sample else None
-    if said is None:
-        said = _description(owner.container_id, (*snapshot.samples, *snapshot.stopped))
+    containers = (each.container for each in (*snapshot.samples, *snapshot.stopped))
+    said = next((each.description for each in containers if each.owner.container_id == container_id), None)
     if said is None:
         return None
     return RuntimeView(
@@ -237,8 +273,3 @@ def _runtime(kill: OomKill, samples: dict[str, Sample], snapshot: Snapshot | Non
         exit_code=kill.exit_code if kill.exit_code is not None else said.exit_code,
         restart_count=said.restart_count,
     )
-
-
-def _description(container_id: str, samples: Iterable[Sample]) -> Description | None:
-    found = (each.container for each in samples if each.container.owner.container_id == container_id)
-    return next((each.description for each in found), None)

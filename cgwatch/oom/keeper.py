@@ -55,6 +55,9 @@ class Store(Protocol):
     def state(self) -> State | None:
         """Return the state that was stored last."""
 
+    def next_number(self) -> int:
+        """Return the number of the next kill."""
+
     def kills(self, *, since_seconds: float) -> Iterable[Stored]:
         """Return the kills found since then."""
 
@@ -99,6 +102,7 @@ class Keeper:
         self._evidence: dict[int, Evidence] = {}
         self._dumps: dict[int, Dump] = {}
         self._began_seconds = clock()
+        self._now: Snapshot | None = None
         self.tally = tally
         self.store_failures_total = 0
 
@@ -110,21 +114,30 @@ class Keeper:
     def begin(self, boot_id: str) -> None:
         """Go on from what is stored, if it is of this boot."""
         saved: State | None = None
+        next_number = 1
         if self._store is not None:
             try:
                 saved = self._store.state()
+                next_number = self._store.next_number()
                 self.tally.take(
                     stored.kill
                     for stored in self._store.kills(since_seconds=self.tally.oldest(self._clock()))
                 )
             except CgwatchError as error:
                 self._could_not_store(error)
-        state, kills = ledger.begin(saved, boot_id=boot_id, seconds=self._clock(), reads_log=self._reads_log)
+        state, kills = ledger.begin(
+            saved,
+            boot_id=boot_id,
+            seconds=self._clock(),
+            reads_log=self._reads_log,
+            next_number=next_number,
+        )
         self._state = state
         self._take(kills)
 
     def sampled(self, snapshot: Snapshot) -> None:
         """Take the counters of all cgroups; the node's is read last, since it is ahead of all others."""
+        self._now = snapshot
         if self._state is None:
             self.begin(snapshot.machine.boot_id if snapshot.machine else "")
         had_base = self._state is not None and self._state.has_base
@@ -214,7 +227,12 @@ class Keeper:
             return  # an earlier run, or version, has stored what there was
         dump = self._dumps.pop(kill.log_sequence, None) if kill.log_sequence is not None else None
         self._evidence[kill.number] = collect(
-            kill, self._history, before=before, dump=dump, page_bytes=resource.getpagesize()
+            kill,
+            self._history,
+            self._now,
+            before=before,
+            dump=dump,
+            page_bytes=resource.getpagesize(),
         )
 
     def _note(self, kill: OomKill) -> None:

@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import click
@@ -109,7 +109,8 @@ def _watch(containers: Busy, docker_url: str, binary: Path, current: Round, seco
         began = time.monotonic()
         pages = []
         for number in range(1, int(seconds / _INTERVAL_SECONDS) + 1):
-            pages.append((theirs.scrape(), ours.get(accept="text/plain"), time.time()))
+            page = _answer("cAdvisor", theirs.scrape)
+            pages.append((page, _answer("cgwatch", lambda: ours.get(accept="text/plain")), time.time()))
             time.sleep(max(0.0, began + number * _INTERVAL_SECONDS - time.monotonic()))
         took = time.monotonic() - began
         used = [
@@ -129,6 +130,13 @@ def _environment(current: Round) -> dict[str, str]:
         **dict.fromkeys([] if current is Round.DEFAULTS else groups, "true"),
         **({"CGWATCH_METRICS_STRICT_CADVISOR": "true"} if current is Round.STRICT else {}),
     }
+
+
+def _answer(whose: str, scrape: Callable[[], str]) -> str:
+    try:
+        return scrape()
+    except OSError as error:
+        raise CadvisorError(f"{whose} does not answer: {error}") from error
 
 
 def _settle(names: Iterable[str], theirs: Cadvisor, ours: AgentProcess) -> None:

@@ -42,8 +42,8 @@ MAY_BE_EMPTY = (
 READY = (
     f"count({promql.series('container_last_seen', promql.CONTAINERS)}) == {len(CONTAINERS)}",
     f"{promql.throttled_share(promql.CONTAINERS)} > 0.25",
-    f"{promql.series('container_health_status', promql.CONTAINERS + ', status="unhealthy"')} == 1",
-    f"{promql.series('container_state', promql.CONTAINERS + ', state="exited"')} == 1",
+    promql.series("container_health_status", promql.CONTAINERS + ', status="unhealthy"') + " == 1",
+    promql.series("container_state", promql.CONTAINERS + ', state="exited"') + " == 1",
     f"{promql.rate('container_restarts_total', promql.CONTAINERS)} >= 0",
     f"{promql.increase('cgwatch_runtime_api_duration_seconds_count', promql.TARGET)} > 0",
     # A rate needs two scrapes of a series, and some series begin with a scrape.
