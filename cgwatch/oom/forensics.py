@@ -43,7 +43,7 @@ class _Seen(Struct, frozen=True):
     samples: dict[str, Sample]
 
 
-def collect(  # noqa: PLR0913 - all of them are evidence
+def collect(
     kill: OomKill,
     history: History,
     now: Snapshot | None,
@@ -100,7 +100,7 @@ def _holder_path(kill: OomKill) -> str | None:
     return (kill.holder.path if kill.holder else None) or kill.path
 
 
-def _watched(  # noqa: PLR0913 - as collect
+def _watched(
     known: Watched | None,
     path: str,
     history: History,

@@ -38,7 +38,7 @@ BURSTS = 4
 """At least, however long they take. The first third is for warming up."""
 GROWTH_BYTES = (32 if SECONDS < 300 else 4) << 20
 """How much the lowest level may grow from the first half of the other bursts to the second. Arenas fill for the
-first four or five, by 30 MiB at the most where the objects of a burst are 50, so a minute shows no more than
+first bursts, by 30 MiB at the most where the objects of a burst are 50, so a minute shows no more than
 whether a good part of them stays. After that there were 16 KiB more for 25,000 cgroups."""
 WITH_PROCESS = 10
 """In how many of a burst something runs, until right before it is removed."""
