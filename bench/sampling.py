@@ -121,7 +121,7 @@ def hand_over(sampler: Sampler, reader: Program, below: str = "/") -> list[Follo
         for file in followed.files
     )
     # Opened at each tick: a kept one would hold the network namespace.
-    owners = sampler._network.owners.values()  # noqa: SLF001 - nothing but the bench wants to know
+    owners = sampler._network.owners  # noqa: SLF001 - nothing but the bench wants to know
     reader.tell(
         f"file 0 0 0 1 /proc/{owner.pid}/net/dev" for owner in owners if _is_below(owner.key.path, below)
     )

@@ -33,7 +33,13 @@ from cgwatch.metrics.render import Bounds, Renderer
 from cgwatch.metrics.selection import Selection
 from cgwatch.metrics.server import Server
 from cgwatch.model import Description, Kind, Snapshot
+from cgwatch.oom import sources as oom_sources
+from cgwatch.oom.desk import OomDesk
+from cgwatch.oom.dialect import Told
 from cgwatch.oom.keeper import Keeper
+from cgwatch.oom.kernel_log import Start
+from cgwatch.oom.observation import LogLost
+from cgwatch.oom.sources import Look, Sources, SourceState
 from cgwatch.oom.tally import Tally
 from cgwatch.sampling.plan import Plan
 from cgwatch.sampling.sampler import Sampler
@@ -44,6 +50,9 @@ from cgwatch.storage import Storage, StorageError
 LOG = logging.getLogger(__name__)
 
 _REMEMBERED_FAILURES = 1000
+_NOTICES_SHARE = 8
+"""On v1 one in so many descriptors is for being told of OOM kills, one for each cgroup that is watched; the
+ticks find what happens in all others."""
 
 
 class Stop(Struct, frozen=True):
@@ -52,7 +61,7 @@ class Stop(Struct, frozen=True):
     reason: str
 
 
-Inbox = queue.SimpleQueue[Message | Stop]
+Inbox = queue.SimpleQueue[Message | oom_sources.Message | Stop]
 
 
 class FailureLog:
@@ -87,7 +96,7 @@ class Agent:
         inbox: Inbox,
         monotonic: Callable[[], float],
         watchers: tuple[RuntimeWatcher, ...] = (),
-        keeper: Keeper | None = None,
+        ooms: OomDesk | None = None,
     ) -> None:
         self._sampler = sampler
         self._schedule = schedule
@@ -96,7 +105,7 @@ class Agent:
         self._inbox = inbox
         self._monotonic = monotonic
         self._watchers = watchers
-        self._keeper = keeper
+        self._ooms = ooms
         self._descriptions: dict[str, Description] = {}
         self._availability: dict[str, str] = {}
 
@@ -118,9 +127,8 @@ class Agent:
     def tick(self) -> Snapshot:
         """Sample once and publish; plan the next tick."""
         snapshot = self._sampler.sample(self._schedule.sequence)
-        if self._keeper is not None:
-            self._keeper.sampled(snapshot)
-            snapshot = structs.replace(snapshot, oom_kills=self._keeper.tally.by_path)
+        if self._ooms is not None:
+            snapshot = structs.replace(snapshot, oom_kills=self._ooms.sampled(snapshot))
         self._pages.publish(snapshot)
         missed = self._schedule.advance(self._monotonic())
         self._own.sampled(snapshot.duration_seconds, missed)
@@ -138,17 +146,20 @@ class Agent:
                 for watcher in self._watchers:
                     watcher.ask(owner.container_id)
 
-    def take(self, message: Message) -> None:
-        """Take what a runtime's watcher told."""
+    def take(self, message: Message | oom_sources.Message) -> None:
+        """Take what a runtime's watcher or the kernel told."""
         match message:
+            case Told() | LogLost() | Look() | SourceState():
+                if self._ooms is not None:
+                    self._ooms.take(message)
             case Described(_, descriptions):
                 self._describe(descriptions)
             case Forgotten(_, container_id):
                 self._descriptions.pop(container_id, None)
             case Lifecycle(runtime, container_id, action, time_seconds, exit_code):
                 before = self._descriptions.get(container_id)
-                if self._keeper is not None:
-                    self._keeper.died(
+                if self._ooms is not None:
+                    self._ooms.keeper.died(
                         container_id, before, action=action, seconds=time_seconds, exit_code=exit_code
                     )
                 if before is not None and exit_code is not None:
@@ -186,7 +197,9 @@ def open_sampler(
     Raises ``NoCgroupsError``, or a ``KernelFileError`` when the mount table cannot be read.
     """
     wanted, interval_seconds = settings.sampling.descriptors, settings.sampling.interval_seconds
-    budget = descriptor_budget() if wanted == "auto" else min(wanted, descriptor_budget())
+    granted = descriptor_budget()
+    granted -= _notices(granted) if settings.oom.enabled else 0
+    budget = granted if wanted == "auto" else min(wanted, granted)
     descriptors = Descriptors(budget, interval_seconds)
     sampler = Sampler(
         hierarchy.find(settings.roots.proc, settings.roots.cgroup),
@@ -199,6 +212,10 @@ def open_sampler(
         failed=failed,
     )
     return sampler, descriptors
+
+
+def _notices(budget: int) -> int:
+    return budget // _NOTICES_SHARE
 
 
 def sampling_plan(settings: Settings) -> Plan:
@@ -269,6 +286,11 @@ def run(settings: Settings) -> None:
     server.bind()
     watchers = _watchers(settings, inbox, own)
     keeper, storage = _keeper(settings, own)
+    sources = _sources(settings, sampler, inbox, own) if keeper else None
+    ooms = None
+    if keeper and sources:
+        memory = sampler.hierarchies.holder("memory")
+        ooms = OomDesk(keeper, sampler, sources, memory=memory, source_is=own.oom_source_is)
     agent = Agent(
         sampler=sampler,
         schedule=Schedule(interval_seconds, time.monotonic()),
@@ -277,11 +299,13 @@ def run(settings: Settings) -> None:
         inbox=inbox,
         monotonic=time.monotonic,
         watchers=watchers,
-        keeper=keeper,
+        ooms=ooms,
     )
     _stop_on_signals(inbox)
     agent.tick()
     server.start()
+    if sources:
+        sources.start()
     for watcher in watchers:  # after the first tick: the docker library takes a while to import
         watcher.start()
     control_server = control.serve(settings.state_dir, pages)
@@ -295,6 +319,8 @@ def run(settings: Settings) -> None:
             control_server.stop()
         for watcher in watchers:
             watcher.stop()
+        if sources:
+            sources.stop()
         sampler.close()
         if keeper:
             keeper.save()
@@ -327,9 +353,24 @@ def _keeper(settings: Settings, own: OwnMetrics) -> tuple[Keeper | None, Storage
         observer=own,
         failed=FailureLog(own),
         store=storage,
+        reads_log=settings.oom.kernel_log,
     )
     own.watch_oom(keeper)
     return keeper, storage
+
+
+def _sources(settings: Settings, sampler: Sampler, inbox: Inbox, own: OwnMetrics) -> Sources:
+    """Make what tells of OOM kills at once."""
+    return Sources(
+        inbox.put,
+        memory=sampler.hierarchies.holder("memory"),
+        log=Start() if settings.oom.kernel_log else None,
+        eventfds=_notices(descriptor_budget()),
+        proc_root=settings.roots.proc,
+        failed=FailureLog(own),
+        clock=time.time,
+        monotonic=time.monotonic,
+    )
 
 
 def _watchers(settings: Settings, inbox: Inbox, own: OwnMetrics) -> tuple[RuntimeWatcher, ...]:

@@ -35,7 +35,7 @@ _FILES = frozenset(
 ) | {
     *("boot_id", "cgroups", "comm", "cpuinfo", "dev", "diskstats", "meminfo", "net", "osrelease", "stat"),
     *("cpu", "io", "irq", "memory", "mountinfo"),
-    *("fd", "limits", "netstat", "schedstat", "snmp", "task", "tcp", "tcp6", "udp", "udp6"),
+    *("cgroup", "fd", "kmsg", "limits", "netstat", "schedstat", "snmp", "task", "tcp", "tcp6", "udp", "udp6"),
 }
 
 
@@ -108,6 +108,12 @@ class OwnMetrics:
             ["source"],
             registry=self.registry,
         )
+        self._oom_source = Gauge(
+            "cgwatch_oom_source_up",
+            "Whether a source tells of OOM kills at once: without any, each tick finds them.",
+            ["source"],
+            registry=self.registry,
+        )
         self._oom_seconds = Histogram(
             "cgwatch_oom_detection_seconds",
             "Time from an OOM kill, as the kernel's log has it, until it was counted.",
@@ -134,6 +140,10 @@ class OwnMetrics:
     def watch_oom(self, keeper: Keeper) -> None:
         """Add what the ledger of OOM kills says."""
         self.registry.register(_Oom(keeper))
+
+    def oom_source_is(self, source: str, available: bool, /) -> None:  # noqa: FBT001 - a callback
+        """A source of OOM kills began or ceased to tell."""
+        self._oom_source.labels(source).set(available)
 
     def oom_counted(self, source: str, seconds: float | None, /) -> None:
         """One OOM kill was found, so long after it."""

@@ -26,7 +26,7 @@ from cgwatch.oom.evidence import (
     Watched,
 )
 from cgwatch.oom.history import History, Point
-from cgwatch.oom.kill import OomKill
+from cgwatch.oom.kill import Cause, OomKill
 from cgwatch.oom.observation import spelled
 from cgwatch.oom.state import is_within, lineage
 
@@ -170,7 +170,9 @@ def _with_surroundings(found: Evidence, kill: OomKill, earlier: _Seen) -> Eviden
     holder = earlier.samples.get(_holder_path(kill) or "")
     if holder is not None and found.stall is None and holder.pressure is not None:
         found = structs.replace(found, stall=_stall(holder.pressure.memory))
-    return structs.replace(found, largest=_largest(kill.limit_path or "/", earlier.snapshot.samples))
+    if kill.cause is not Cause.OWN_LIMIT:
+        found = structs.replace(found, largest=_largest(kill.limit_path or "/", earlier.snapshot.samples))
+    return found
 
 
 def _with_bounds(found: Evidence, kill: OomKill, samples: dict[str, Sample]) -> Evidence:

@@ -86,6 +86,11 @@ class Sampler:
         return self._controllers
 
     @property
+    def hierarchies(self) -> Hierarchies:
+        """Where cgroups are looked for."""
+        return self._hierarchies
+
+    @property
     def followed(self) -> Iterable[Followed]:
         """The cgroups that are sampled, ordered by path."""
         return self._followed.values()

@@ -239,7 +239,7 @@ _MEMORY = Row(
             "cps",
             _rates("container_memory_failcnt", "limit hit"),
             _rates("container_memory_events_high_total", "over memory.high"),
-            _rates("container_memory_events_oom_kill_total", "killed"),
+            _rates("container_oom_events_total", "killed"),
             Query(
                 total(
                     NAMES,

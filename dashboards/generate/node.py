@@ -153,7 +153,7 @@ _OVERVIEW = Row(
             "Killed for memory",
             "Processes that the kernel killed for want of memory.",
             "short",
-            f"sum({increase('container_memory_events_oom_kill_total', CONTAINERS)})",
+            f"sum({increase('container_oom_events_total', CONTAINERS)})",
             width=6,
             thresholds=ANY,
         ),
@@ -225,7 +225,7 @@ _CONTAINERS = Row(
                 Query(top(total(NAMES, increase(metric, CONTAINERS))), f"{BY_CONTAINER} {words}")
                 for metric, words in (
                     ("container_restarts_total", "restarted"),
-                    ("container_memory_events_oom_kill_total", "killed"),
+                    ("container_oom_events_total", "killed"),
                 )
             ),
             opens_container=True,

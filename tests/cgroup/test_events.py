@@ -166,7 +166,7 @@ def test_a_limit_of_the_machine_says_which_one_to_raise(
         raised = 1 << 16
         with open(limit, "w", encoding="ascii") as file:
             file.write("1")
-        with pytest.raises(ReadFailedError, match="raise fs.inotify.max_user_watches") as refused:
+        with pytest.raises(ReadFailedError, match=r"raise fs\.inotify\.max_user_watches") as refused:
             add(notifier, hogs, path)
         with open(limit, "w", encoding="ascii") as file:
             file.write(str(raised))
@@ -192,7 +192,7 @@ def test_without_inotify_instances_it_says_what_to_raise() -> None:
     with open(limit, "w", encoding="ascii") as file:
         file.write("0")
     try:
-        with pytest.raises(KernelFileError, match="raise fs.inotify.max_user_instances"):
+        with pytest.raises(KernelFileError, match=r"raise fs\.inotify\.max_user_instances"):
             ModifiedEvents()
     finally:
         with open(limit, "w", encoding="ascii") as file:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -150,6 +151,12 @@ def _settle(names: Iterable[str], theirs: Cadvisor, ours: AgentProcess) -> None:
     ours.wait_for(lambda page: all(page.name_of(cgroup) for cgroup in names))
 
 
+def _longest_seconds(seen: Seen) -> float:
+    """Give how long we took to sample, at most: a value is as much younger than its page says."""
+    spent = [_own(page, "cgwatch_sample_duration_seconds_sum") for _, page, _ in seen.pages]
+    return max((after - before for before, after in pairwise(spent)), default=0)
+
+
 def _own(page: str, name: str) -> float:
     """Give a number that cgwatch says of itself."""
     lines = [line for line in page.splitlines() if line.startswith(f"{name} ")]
@@ -162,7 +169,7 @@ def _judge(seen: Seen) -> bool:
     for one, other, moment in seen.pages:
         add_page(sides[0], one, moment, seen.names)
         add_page(sides[1], other, _own(other, "cgwatch_last_sample_timestamp_seconds"), seen.names)
-    rows = compare(*sides, TOLERANCES, skew_seconds=_INTERVAL_SECONDS / 2)
+    rows = compare(*sides, TOLERANCES, skew_seconds=_INTERVAL_SECONDS / 2 + _longest_seconds(seen))
     findings = [*compare_identities(*sides), *(finding for row in rows for finding in row.findings)]
     holding = reasons(KNOWN, seen.current)
     wrong = len(unexplained(findings, holding))

@@ -74,7 +74,6 @@ KNOWN = (
     Known("cadvisor_version_info", What.EXTRA, "the exporter's version is a label"),
     Known("container_*", What.ONLY_CGWATCH, _BESIDES, is_own=True),
     Known("machine_*", What.ONLY_CGWATCH, _BESIDES, is_own=True),
-    Known("container_oom_events_total", What.ONLY_CADVISOR, "OOM kills are not counted yet"),
     # What a file of v1 lacks.
     *(
         Known(

@@ -29,7 +29,7 @@ KERNEL_FILES = {
     *(file.name for controller in CONTROLLERS for file in controller.files_v1 + controller.files_v2),
     *("boot_id", "cgroups", "comm", "cpuinfo", "dev", "diskstats", "meminfo", "net", "osrelease", "stat"),
     *("cpu", "io", "irq", "memory", "mountinfo"),
-    *("fd", "limits", "netstat", "schedstat", "snmp", "task", "tcp", "tcp6", "udp", "udp6"),
+    *("cgroup", "fd", "kmsg", "limits", "netstat", "schedstat", "snmp", "task", "tcp", "tcp6", "udp", "udp6"),
 }
 PATHS = st.text(st.characters(exclude_categories=())) | st.text("/.\ncgroup\udcff", max_size=20)
 

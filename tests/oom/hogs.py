@@ -77,8 +77,10 @@ class Hogs:
     def kill_in(self, path: str) -> int:
         """Have one process killed in a cgroup, and give its pid."""
         hog = subprocess.Popen(
-            ["sh", "-c", 'echo $$ > "$1/cgroup.procs" && exec "$2" -S -c "x = b\'x\' * (64 << 20)"']
-            + ["sh", str(self.directory(path)), sys.executable]
+            [
+                *("sh", "-c", 'echo $$ > "$1/cgroup.procs" && exec "$2" -S -c "x = b\'x\' * (64 << 20)"'),
+                *("sh", str(self.directory(path)), sys.executable),
+            ]
         )
         assert hog.wait(60) == -signal.SIGKILL
         return hog.pid

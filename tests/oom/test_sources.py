@@ -307,6 +307,8 @@ def test_an_error_of_our_own_is_logged_and_said(
     monkeypatch.setattr(Sources, "_open_log", fail)
     sources = listener.start(None)
     for source in EventSource:
-        assert listener.get(SourceState) == SourceState(source, False, "internal error: RuntimeError('a bug')")
+        assert listener.get(SourceState) == SourceState(
+            source, False, "internal error: RuntimeError('a bug')"
+        )
     sources.stop()
     assert "the kernel's events are lost" in caplog.text

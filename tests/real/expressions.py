@@ -26,9 +26,6 @@ class Expression(Struct, frozen=True):
     """Why there is no answer here; an expression without a reason must have one."""
 
 
-NOT_SHOWN = {"container_oom_events_total": "OOM kills are not counted yet"}
-"""Metrics that the page may lack, and why. Whose metric it has must answer."""
-
 _NOT_WALKED = "to find how much a container fills of a disk, all of its files would have to be walked through"
 _NO_SCHEDULER = (
     "no file of a cgroup tells, unless BFQ has CONFIG_BFQ_CGROUP_DEBUG: the machine's at / are not its"

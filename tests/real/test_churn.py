@@ -36,10 +36,11 @@ COUNT_IN_A_MINUTE_OF_UML = 500
 """Its one core makes, finds and loses 2,000 in a minute for each burst."""
 BURSTS = 4
 """At least, however long they take. The first third is for warming up."""
-GROWTH_BYTES = (32 if SECONDS < 300 else 4) << 20
-"""How much the lowest level may grow from the first half of the other bursts to the second. Arenas fill for the
-first bursts, by 30 MiB at the most where the objects of a burst are 50, so a minute shows no more than
-whether a good part of them stays. After that there were 16 KiB more for 25,000 cgroups."""
+GROWTH_BYTES = (32 if SECONDS < 300 else 16) << 20
+"""How much the lowest level may grow from the first half of the other bursts to the second. For the first ten
+or so arenas fill, and what the ledger of OOM kills remembers of cgroups that went: by 30 MiB at the most, where
+the objects of one burst are 50. So a minute shows whether a good part of them stays; ten, whether 500 bytes do.
+"""
 WITH_PROCESS = 10
 """In how many of a burst something runs, until right before it is removed."""
 INTERVAL = "500ms"
@@ -264,13 +265,10 @@ def growth_bytes(sizes: list[int]) -> int:
     return min(judged[half:]) - min(judged[:half])
 
 
-def check_log(text: str) -> None:
-    """Nothing was said that an agent of a busy machine without Docker does not say."""
-    usual = 'msg="ticks were missed"', 'msg="container runtime"'
-    unusual = [line for line in text.splitlines() if "level=info" not in line]
-    assert [
-        line for line in unusual if "level=warning" not in line or not any(m in line for m in usual)
-    ] == []
+def check_log(text: str, churn: Churn) -> None:
+    """Nothing went wrong, and of our cgroups there is nothing to tell at all; others may be about."""
+    bad = [line for line in text.splitlines() if not re.search(r"\blevel=(info|warning)\b", line)]
+    assert bad + [line for line in text.splitlines() if churn.top in line] == []
 
 
 @pytest.fixture
@@ -315,7 +313,7 @@ def test_cgroups_that_come_and_go_by_the_thousand_leave_nothing_behind(churn: Ch
         f" the largest {scraper.largest_characters / 1e6:.1f} MB; {peak_bytes / 1024:.0f} KiB at the most,"
         f" it grew by {growth_bytes(full) / 1024:.0f} KiB, then by {growth_bytes(empty) / 1024:.0f}\n"
     )
-    check_log(agent.log)
+    check_log(agent.log, churn)
     assert after.failures == before.failures, agent.log
     assert growth_bytes(full) < GROWTH_BYTES, full
     assert growth_bytes(empty) < GROWTH_BYTES, empty

@@ -20,7 +20,7 @@ from cgwatch.settings import KEYS
 from tests.real.agent_process import AgentProcess
 from tests.real.busy import NETWORK, busy_containers, disk, disk_device, no_disk
 from tests.real.dockerd import IMAGE, Dockerd
-from tests.real.expressions import CADVISOR, EXPRESSIONS, KUBELET, NOT_SHOWN, OF_THE_NODE, Expression
+from tests.real.expressions import CADVISOR, EXPRESSIONS, KUBELET, OF_THE_NODE, Expression
 from tests.real.kernel_says import is_v1
 from tests.real.moments import moment_with
 from tests.real.needs import require
@@ -202,12 +202,10 @@ def test_prometheus_understands_every_expression(asked: Asked) -> None:
 @pytest.mark.parametrize("expression", EXPRESSIONS, ids=name_of)
 def test_an_expression_gives_data_or_there_is_a_reason(asked: Asked, expression: Expression) -> None:
     values = asked.answer(expression.promql)
+    absent = metrics(expression) - asked.shown
+    assert not absent, f"the page lacks {absent}"
     is_of_node = 'id="/"' in expression.promql
-    if absent := metrics(expression) - asked.shown:
-        unexplained = absent - NOT_SHOWN.keys()
-        assert not unexplained, f"the page lacks {unexplained}, and NOT_SHOWN has no reason for it"
-        assert not values, f"there is an answer without {absent}"
-    elif why := [OF_THE_NODE[one] for one in metrics(expression) & OF_THE_NODE.keys() if not is_of_node]:
+    if why := [OF_THE_NODE[one] for one in metrics(expression) & OF_THE_NODE.keys() if not is_of_node]:
         assert not values, f"an answer in spite of: {why}"
     elif expression.empty:
         assert not values, f"an answer in spite of: {expression.empty}"
