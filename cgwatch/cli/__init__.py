@@ -77,6 +77,7 @@ VERBS = MappingProxyType(
         "run": Verb("cgwatch.cli.run:run", "Run the agent: sample, and serve metrics."),
         "ps": Verb("cgwatch.cli.ps:ps", "Show containers and what they use."),
         "metrics": Verb("cgwatch.cli.metrics:metrics", "Print the metrics page, or the list of metrics."),
+        "oom": Verb("cgwatch.cli.oom:oom", "Show the OOM kills of this node, and explain them."),
         "doctor": Verb("cgwatch.cli.doctor:doctor", "Check what this node offers to cgwatch."),
         "config": Verb("cgwatch.cli.config:config", "Check the configuration."),
         "completion": Verb("cgwatch.cli.completion:completion", "Print the script for a shell's completion."),

@@ -8,7 +8,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from cgwatch.model import Runtime
-from cgwatch.oom.evidence import Breakdown, Evidence, Limit, Memory, Share, Watched
+from cgwatch.oom.evidence import Breakdown, Evidence, Involved, Limit, Memory, Share
 from cgwatch.oom.kill import Cause, OomKill
 from cgwatch.oom.shape import Growth, growth_of
 from cgwatch.oom.state import is_within
@@ -155,11 +155,11 @@ def case_of(kill: OomKill, evidence: Evidence | None, earlier: Sequence[OomKill]
         and composition.usage_bytes < _STALE_RATIO * limit_bytes
     )
     known = None if is_stale else composition
-    watched = _watched(kill, evidence, limit)
+    involved = _involved(kill, evidence, limit)
     growth = None
-    if watched is not None:
-        hit_bytes = limit_bytes if limit is not None and watched.path == limit.path else None
-        growth = growth_of(watched.series.points, moment_of(kill), hit_bytes)
+    if involved is not None:
+        hit_bytes = limit_bytes if limit is not None and involved.path == limit.path else None
+        growth = growth_of(involved.series.points, moment_of(kill), hit_bytes)
     return Case(
         kill,
         evidence,
@@ -192,7 +192,7 @@ def _limit(kill: OomKill, evidence: Evidence | None) -> tuple[Limit | None, bool
     return (limits[0], True) if is_plenty else (None, False)
 
 
-def _watched(kill: OomKill, evidence: Evidence | None, limit: Limit | None) -> Watched | None:
+def _involved(kill: OomKill, evidence: Evidence | None, limit: Limit | None) -> Involved | None:
     """Return the cgroup whose memory tells how it came to the kill."""
     if evidence is None:
         return None
@@ -210,12 +210,12 @@ def _composition(kill: OomKill, evidence: Evidence, limit: Limit | None) -> Comp
         path = limit.path if limit else kill.limit_path or "/"
         parts = at_kill.breakdown
         return Composition(path, at_kill.usage_bytes, parts, before_seconds=0)
-    watched = _watched(kill, evidence, limit)
-    last: Memory | None = watched.last if watched else None
-    if watched is None or last is None or last.usage_bytes is None:
+    involved = _involved(kill, evidence, limit)
+    last: Memory | None = involved.last if involved else None
+    if involved is None or last is None or last.usage_bytes is None:
         return None
     before_seconds = max(0.001, moment_of(kill) - last.seconds)
-    return Composition(watched.path, last.usage_bytes, last.breakdown, before_seconds)
+    return Composition(involved.path, last.usage_bytes, last.breakdown, before_seconds)
 
 
 def _consumer(composition: Composition) -> Consumer:

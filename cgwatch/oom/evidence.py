@@ -67,7 +67,7 @@ class Series(Struct, frozen=True, omit_defaults=True):
         return tuple(Point(*values) for values in zip(*structs.astuple(self), strict=True))
 
 
-class Watched(Struct, frozen=True, omit_defaults=True):
+class Involved(Struct, frozen=True, omit_defaults=True):
     """A cgroup that matters for a kill."""
 
     path: str
@@ -163,9 +163,9 @@ class Evidence(Struct, frozen=True, omit_defaults=True):
 
     until_seconds: float
     """No sample is later than this, since the epoch: the next one may have been taken after the kill."""
-    holder: Watched | None = None
+    holder: Involved | None = None
     """Of whom the kill counts for."""
-    limit: Watched | None = None
+    limit: Involved | None = None
     """Of the cgroup whose limit was hit, where that is known and another one."""
     limits: tuple[Limit, ...] = ()
     """All that lay upon the victim, the innermost first."""

@@ -105,7 +105,7 @@ def _not_known(case: Case) -> Iterator[str]:
             )
     if kill.victim is None:
         yield "which process was killed: the kernel's log did not tell"
-    if kill.scope is Scope.UNKNOWN:
+    if kill.scope is Scope.UNKNOWN and case.is_container:
         yield "whether it was the main process"
     if case.composition is None:
         yield "what the memory was: there is no sample from before the kill"

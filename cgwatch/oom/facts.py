@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cgwatch.oom.case import Case, Composition, Consumer
+from cgwatch.oom.case import Case, Composition, Consumer, moment_of
 from cgwatch.oom.kill import Cause, Scope
 from cgwatch.oom.shape import Shape
 from cgwatch.oom.statement import Statement
@@ -26,6 +26,7 @@ _KERNEL_PARTS = {
 }
 _SHOWN_PROCESSES = 3
 _NOTABLE_STALL = 0.05
+_YOUNG_SECONDS = 60.0
 
 
 def facts_of(case: Case) -> Iterator[Statement]:
@@ -178,8 +179,8 @@ def _swap(case: Case) -> Iterator[Statement]:
             "swap", "The node has no swap, so only page cache can be reclaimed.", {"swap_bytes": 0}
         )
         return
-    watched = evidence.limit or evidence.holder if evidence else None
-    last = watched.last if watched else None
+    involved = evidence.limit or evidence.holder if evidence else None
+    last = involved.last if involved else None
     if last is None:
         return
     both, limit = last.memory_and_swap_limit_bytes, last.limit_bytes
@@ -234,6 +235,11 @@ def _grown(case: Case) -> Iterator[Statement]:
                 f"In the {window} before, what it needed went from {first} to {last}: neither a spike nor "
                 "steady growth is in the samples."
             )
+    created = case.evidence.created_seconds if case.evidence else None
+    age = case.moment_seconds - created if created is not None else None
+    if age is not None and 0 <= age < _YOUNG_SECONDS:
+        numbers["age_seconds"] = age
+        text += f" The cgroup was only {_seconds(age)} old."
     yield Statement("growth", text, {name: value for name, value in numbers.items() if value is not None})
 
 
@@ -248,11 +254,19 @@ def _died(case: Case) -> Iterator[Statement]:
             text = f"A child was killed, not the main process: the {whose} may go on without it."
         case Scope.GROUP:
             text = "All processes were killed together (memory.oom.group)."
+        case _ if _is_only_one(case):
+            text = "The victim was the only process there."
         case _:
-            return
-    yield Statement("scope", text, {} if kill.exit_code is None else {"exit_code": kill.exit_code})
+            text = ""
+    if text:
+        yield Statement("scope", text, {} if kill.exit_code is None else {"exit_code": kill.exit_code})
     if kill.while_down:
         yield Statement("when", "It happened while cgwatch did not run.", {})
+
+
+def _is_only_one(case: Case) -> bool:
+    at_kill = case.evidence.at_kill if case.evidence else None
+    return at_kill is not None and at_kill.processes_total == 1 and case.kill.cause is not Cause.GLOBAL
 
 
 def _around(case: Case) -> Iterator[Statement]:
@@ -287,15 +301,17 @@ def _around(case: Case) -> Iterator[Statement]:
 
 
 def _again(case: Case) -> Iterator[Statement]:
-    times = [case.moment_seconds, *(each.found_seconds for each in case.earlier)]
-    if len(times) > 1:
-        span = max(0.0, times[0] - times[-1])
-        yield Statement(
-            "repeats",
-            f"It is the {_ordinal(len(times))} kill of it that is stored, in {_seconds(span)}; "
-            f"the one before was {_seconds(max(0.0, times[0] - times[1]))} earlier.",
-            {"kills": len(times), "span_seconds": span},
-        )
+    if not case.earlier:
+        return
+    times = [case.moment_seconds, *map(moment_of, case.earlier)]
+    ago, span = max(0.0, times[0] - times[1]), max(0.0, times[0] - min(times))
+    before = f"{_seconds(ago)} earlier" if ago >= 1 else "in the same second"
+    yield Statement(
+        "repeats",
+        f"It is the {_ordinal(len(times))} kill of it that is stored; the one before was {before}"
+        + (f", the first {_seconds(span)}." if len(times) > 2 and span >= 1 else "."),  # noqa: PLR2004 - a first
+        {"kills": len(times), "since_last_seconds": ago, "since_first_seconds": span},
+    )
 
 
 def _ordinal(number: int) -> str:

@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from msgspec import Struct, structs
 
 from cgwatch.cgroup.formats import Pressure
-from cgwatch.cgroup.memory import STAT_KEYS_V2, MemoryStats
+from cgwatch.cgroup.memory import STAT_KEYS_V1, STAT_KEYS_V2, MemoryStats
 from cgwatch.model import Kind, Sample, Snapshot
 from cgwatch.oom.dialect import Dump, Task
 from cgwatch.oom.evidence import (
     AtKill,
     Breakdown,
     Evidence,
+    Involved,
     Limit,
     Memory,
     Node,
@@ -23,7 +24,6 @@ from cgwatch.oom.evidence import (
     Series,
     Share,
     Stall,
-    Watched,
 )
 from cgwatch.oom.history import History, Point
 from cgwatch.oom.kill import Cause, OomKill
@@ -32,6 +32,7 @@ from cgwatch.oom.state import is_within, lineage
 
 _PROCESSES = 32
 _LARGEST = 5
+_TOTAL_ANON = STAT_KEYS_V1["anon_bytes"]
 _NO_LIMIT = 1 << 62
 """The kernel's log shows the largest page counter where there is none."""
 
@@ -73,10 +74,10 @@ def collect(
         found = found if seen is None else _with_bounds(found, kill, seen.samples)
     holder_path = _holder_path(kill)
     if holder_path:
-        holder = _watched(found.holder, holder_path, history, earlier, later, until_seconds)
+        holder = _involved(found.holder, holder_path, history, earlier, later, until_seconds)
         found = structs.replace(found, holder=holder)
     if kill.limit_path and kill.limit_path != holder_path:
-        limit = _watched(found.limit, kill.limit_path, history, earlier, later, until_seconds)
+        limit = _involved(found.limit, kill.limit_path, history, earlier, later, until_seconds)
         found = structs.replace(found, limit=limit)
     elif found.limit is not None:
         found = structs.replace(found, limit=None)
@@ -100,15 +101,15 @@ def _holder_path(kill: OomKill) -> str | None:
     return (kill.holder.path if kill.holder else None) or kill.path
 
 
-def _watched(
-    known: Watched | None,
+def _involved(
+    known: Involved | None,
     path: str,
     history: History,
     earlier: _Seen | None,
     later: _Seen | None,
     until_seconds: float,
-) -> Watched:
-    found = known if known is not None and known.path == path else Watched(path)
+) -> Involved:
+    found = known if known is not None and known.path == path else Involved(path)
     if found.last is None:
         points = history.points(path, until_seconds=until_seconds)
         columns = zip(*(structs.astuple(point) for point in points), strict=True)
@@ -227,7 +228,11 @@ def _largest(within: str, samples: Iterable[Sample]) -> tuple[Share, ...]:
 
 def _at_kill(dump: Dump, page_bytes: int) -> AtKill:
     memory, swap = dump.usages.get("memory"), dump.usages.get("swap")
-    parts = {name: dump.stats.get(STAT_KEYS_V2[name]) for name in Breakdown.__struct_fields__}
+    keys = STAT_KEYS_V2 if _TOTAL_ANON not in dump.stats else STAT_KEYS_V1
+    parts = {name: dump.stats.get(keys[name]) for name in Breakdown.__struct_fields__ if name in keys}
+    kernel = dump.usages.get("kmem")
+    if kernel is not None:
+        parts["kernel_bytes"] = kernel.usage_bytes
     rows = sorted(dump.tasks, key=lambda task: -task.values.get("rss", 0))
     return AtKill(
         invoked_by=dump.invoked_by,

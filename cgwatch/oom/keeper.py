@@ -97,6 +97,7 @@ class Keeper:
         self._saved_seconds = 0.0
         self._unsaved: dict[int, OomKill] = {}
         self._seen: set[int] = set()
+        self._first_number = 1  # what comes before it was told by the agent before this one
         self._state: State | None = None
         self._history = History()
         self._evidence: dict[int, Evidence] = {}
@@ -133,6 +134,7 @@ class Keeper:
             next_number=next_number,
         )
         self._state = state
+        self._first_number = next_number
         self._take(kills)
 
     def sampled(self, snapshot: Snapshot) -> None:
@@ -214,7 +216,7 @@ class Keeper:
             self._unsaved[kill.number] = kill
             if self._store is not None:
                 self._collect(kill)
-            if kill.number not in self._seen:
+            if kill.number >= self._first_number and kill.number not in self._seen:
                 self._seen.add(kill.number)
                 self._note(kill)
         self.tally.take(kills)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+
 import pytest
 
+from cgwatch.metrics.departures import DEPARTURES
 from tests.compare.differences import KNOWN
 from tests.compare.known import EVERYTHING, Known, Reasons, Round, reasons
 from tests.compare.observed import Observed, add_page, nothing_yet
@@ -197,6 +200,20 @@ def test_a_value_may_be_as_old_as_its_tolerance_says() -> None:
     theirs, ours = observed("counter", {0: 0, 3: 30, 6: 60, 9: 90}), observed("counter", {7: 40})
     assert one_row(theirs, ours).findings != ()
     assert one_row(theirs, ours, Tolerance("container_*", 0, 0, "", lag_seconds=3)).findings == ()
+
+
+def test_every_difference_is_in_the_readmes_table_and_so_is_whether_it_can_be_had_back() -> None:
+    for known in KNOWN:
+        said = [
+            departure
+            for departure in DEPARTURES
+            if any(
+                fnmatchcase(known.families, name) or fnmatchcase(name, known.families)
+                for name in departure.metrics
+            )
+        ]
+        assert said or known.is_own, known
+        assert not known.restored or any(departure.restored for departure in said), known
 
 
 def test_every_reason_says_why_and_differences_without_one_are_told_apart() -> None:

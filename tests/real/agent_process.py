@@ -45,12 +45,12 @@ class Page:
                 self.types[sample.name] = family.type
                 self._samples.setdefault(sample.name, []).append((sample.labels, sample.value))
 
-    def find(self, name: str, **labels: str) -> list[tuple[dict[str, str], float]]:
+    def find(self, name: str, /, **labels: str) -> list[tuple[dict[str, str], float]]:
         """Give labels and value of each sample called ``name`` that has these labels."""
         found = self._samples.get(name, [])
         return [(had, value) for had, value in found if labels.items() <= had.items()]
 
-    def value(self, name: str, **labels: str) -> float:
+    def value(self, name: str, /, **labels: str) -> float:
         """Give the value of the one sample that has these labels."""
         found = self.find(name, **labels)
         assert len(found) == 1, f"{len(found)} samples of {name} with {labels}, not one: {found}"
@@ -98,9 +98,16 @@ class AgentProcess:
     """
 
     def __init__(
-        self, docker_url: str, *, interval: str = "200ms", environment: Mapping[str, str] | None = None
+        self,
+        docker_url: str,
+        *,
+        interval: str = "200ms",
+        environment: Mapping[str, str] | None = None,
+        state_dir: str | None = None,
     ) -> None:
-        self._directory = tempfile.mkdtemp(prefix="cgwtest-agent-")
+        """``state_dir``: one that outlives the agent."""
+        self._outlives = state_dir is not None
+        self._directory = state_dir or tempfile.mkdtemp(prefix="cgwtest-agent-")
         self._command = [
             *(sys.executable, "-m", "cgwatch", "run", "--listen=127.0.0.1:0"),
             *(f"--interval={interval}", f"--state-dir={self._directory}"),
@@ -212,6 +219,10 @@ class AgentProcess:
         """Send SIGTERM and give the exit status; AgentError when it takes longer than ``STOP_SECONDS``."""
         return self._end(signal.SIGTERM)
 
+    def kill(self) -> None:
+        """Send SIGKILL: the agent has no time for anything."""
+        self._end(signal.SIGKILL)
+
     def _end(self, number: signal.Signals) -> int:
         process, self._process = self._process, None
         assert process, "the agent does not run"
@@ -230,8 +241,9 @@ class AgentProcess:
                 self._reader.join()
             assert process.stderr
             process.stderr.close()
-            with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(self._directory)
+            if not self._outlives:
+                with contextlib.suppress(FileNotFoundError):
+                    shutil.rmtree(self._directory)
 
     def _read_log(self) -> None:
         assert self._process

@@ -38,8 +38,8 @@ BURSTS = 4
 """At least, however long they take. The first third is for warming up."""
 GROWTH_BYTES = (32 if SECONDS < 300 else 16) << 20
 """How much the lowest level may grow from the first half of the other bursts to the second. For the first ten
-or so arenas fill, and what the ledger of OOM kills remembers of cgroups that went: by 30 MiB at the most, where
-the objects of one burst are 50. So a minute shows whether a good part of them stays; ten, whether 500 bytes do.
+or so arenas fill, and what the ledger of OOM kills remembers of cgroups that went: by 30 MiB at the most, and
+the objects of one burst are 50. So a minute shows if a good part of them stays; ten, if 500 bytes of each do.
 """
 WITH_PROCESS = 10
 """In how many of a burst something runs, until right before it is removed."""

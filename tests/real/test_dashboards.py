@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shutil
 import sys
@@ -44,6 +45,7 @@ READY = (
     f"{promql.throttled_share(promql.CONTAINERS)} > 0.25",
     promql.series("container_health_status", promql.CONTAINERS + ', status="unhealthy"') + " == 1",
     promql.series("container_state", promql.CONTAINERS + ', state="exited"') + " == 1",
+    f"count({promql.series('container_finished_time_seconds', promql.CONTAINERS)}) == {len(STOPPED) + 1}",
     f"{promql.rate('container_restarts_total', promql.CONTAINERS)} >= 0",
     f"{promql.increase('cgwatch_runtime_api_duration_seconds_count', promql.TARGET)} > 0",
     # A rate needs two scrapes of a series, and some series begin with a scrape.
@@ -69,11 +71,18 @@ class Asked(Struct, frozen=True):
         return {labels.get("name", ""): value for labels, value in self.answers(target.expr)}
 
 
+def _kernel() -> tuple[int, int]:
+    major, minor = os.uname().release.split(".")[:2]
+    return int(major), int(minor)
+
+
 def why_not(target: Target) -> str | None:
     """Say why an expression gives nothing here; None when it must give something."""
     reasons = {"container_cpu_ancestor_": "no cgroup above a container has a CPU quota here"}
     if not Path("/proc/pressure").exists():
         reasons["(container|machine)_pressure_"] = "the kernel has no pressure stall information"
+    if _kernel() < ((6, 18) if is_v1() else (6, 6)):
+        reasons["container_cpu_local_throttled_"] = "this kernel does not count it yet"
     if is_v1():
         reasons["container_memory_events_high_total"] = "cgroup v1 has no memory.high"
         reasons["container_memory_pg(scan|steal)_total"] = "cgroup v1 does not count it by cgroup"
