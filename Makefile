@@ -39,6 +39,10 @@ bench: $(VENV)/dev.stamp
 	$(BENCH) --json build/bench.json $(ARGS)
 	$(BENCH) --uml --with build/bench.json --json build/bench-uml.json --markdown $(ARGS)
 
+# Two thousand cgroups that come and go, for ten minutes; `make test` takes one.
+churn: $(VENV)/dev.stamp
+	CGWATCH_CHURN_SECONDS=600 $(BIN)/python -m pytest -s tests/real/test_churn.py $(ARGS)
+
 # Every value beside that of a real cAdvisor on the same containers: make compare CADVISOR=/path/to/cadvisor
 compare: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.compare --cadvisor '$(CADVISOR)' $(ARGS)

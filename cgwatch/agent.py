@@ -156,12 +156,10 @@ class Agent:
                 self._describe(descriptions)
             case Forgotten(_, container_id):
                 self._descriptions.pop(container_id, None)
-            case Lifecycle(runtime, container_id, action, time_seconds, exit_code):
+            case Lifecycle(runtime, container_id, action, exit_code=exit_code):
                 before = self._descriptions.get(container_id)
                 if self._ooms is not None:
-                    self._ooms.keeper.died(
-                        container_id, before, action=action, seconds=time_seconds, exit_code=exit_code
-                    )
+                    self._ooms.keeper.died(message, before)
                 if before is not None and exit_code is not None:
                     self._describe((structs.replace(before, exit_code=exit_code),))
                 self._own.happened(runtime, action)

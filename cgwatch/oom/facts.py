@@ -26,6 +26,7 @@ _KERNEL_PARTS = {
 }
 _SHOWN_PROCESSES = 3
 _NOTABLE_STALL = 0.05
+_NOTABLE_TMPFS = 0.1
 _YOUNG_SECONDS = 60.0
 
 
@@ -113,12 +114,13 @@ def _parts(composition: Composition, *, is_stale: bool) -> Statement:
 
 def _tmpfs(composition: Composition) -> Iterator[Statement]:
     shmem, mapped = composition.breakdown.shmem_bytes, composition.breakdown.file_mapped_bytes
-    if shmem and mapped is not None and shmem - mapped >= composition.usage_bytes / 10:
+    unmapped = max(0, shmem - mapped) if shmem is not None and mapped is not None else 0
+    if unmapped and unmapped >= _NOTABLE_TMPFS * composition.usage_bytes:
         yield Statement(
             "tmpfs",
-            f"At least {format_size(shmem - mapped)} of the shmem is mapped by no process: files in a tmpfs "
+            f"At least {format_size(unmapped)} of the shmem is mapped by no process: files in a tmpfs "
             "(/dev/shm, a volume in memory). Killing processes does not free them.",
-            {"shmem_bytes": shmem, "file_mapped_bytes": mapped},
+            {"unmapped_bytes": unmapped, "shmem_bytes": shmem or 0, "file_mapped_bytes": mapped or 0},
         )
 
 
@@ -204,6 +206,7 @@ def _grown(case: Case) -> Iterator[Statement]:
         "window_seconds": growth.window_seconds,
         "first_bytes": growth.first_bytes,
         "last_bytes": growth.last_bytes,
+        "highest_bytes": growth.highest_bytes,
         "bytes_per_second": growth.bytes_per_second,
         "straightness_ratio": growth.straightness,
     }
@@ -218,6 +221,7 @@ def _grown(case: Case) -> Iterator[Statement]:
                 text += f" The last sample before it showed {last}."
         case Shape.GROWTH:
             per_minute = (growth.bytes_per_second or 0) * 60
+            numbers["bytes_per_minute"] = per_minute
             text = (
                 f"Steady growth: what it needs grew by {format_size(per_minute)} a minute for at least "
                 f"{window}, from {first} to {last}. That is a leak, a cache without a bound, or load "

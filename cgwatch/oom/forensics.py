@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from operator import itemgetter
 
 from msgspec import Struct, structs
 
@@ -30,6 +31,7 @@ from cgwatch.oom.kill import Cause, OomKill
 from cgwatch.oom.observation import spelled
 from cgwatch.oom.state import is_within, lineage
 
+_ESCAPE = "\\"
 _PROCESSES = 32
 _LARGEST = 5
 _TOTAL_ANON = STAT_KEYS_V1["anon_bytes"]
@@ -89,10 +91,11 @@ def collect(
 def _seen(kill: OomKill, snapshot: Snapshot) -> _Seen:
     wanted = {path for path in (kill.path, kill.limit_path, _holder_path(kill)) if path}
     wanted.update(above for path in tuple(wanted) for above in lineage(path))
+    longest = max(wanted, key=len, default="")  # all others are above it
     samples = {
         path: sample
         for sample in (snapshot.samples if wanted else ())
-        if (path := spelled(sample.container.cgroup.path)) in wanted
+        if (path := _spelled_as(longest, sample)) in wanted
     }
     return _Seen(snapshot, samples)
 
@@ -207,23 +210,31 @@ def _limits(path: str, samples: dict[str, Sample]) -> Iterable[Limit]:
 
 
 def _largest(within: str, samples: Iterable[Sample]) -> tuple[Share, ...]:
-    shares = [
-        Share(
-            path,
-            sample.memory.usage_bytes,
-            sample.container.description.name if sample.container.description else None,
-            _finite(sample.memory.limit_bytes),
-        )
+    found = [
+        (sample.memory.usage_bytes, path, sample)
         for sample in samples
         if sample.memory is not None
         and sample.memory.usage_bytes is not None
         and sample.container.owner.kind in (Kind.CONTAINER, Kind.UNIT)
         and sample.container.owner.parent_container_id is None
-        and is_within(path := spelled(sample.container.cgroup.path), within)
+        and is_within(path := _spelled_as(within, sample), within)
     ]
-    # A slice is the sum of what is in it, and says nothing of its own.
-    apart = [each for each in shares if not any(other.path.startswith(each.path + "/") for other in shares)]
-    return tuple(sorted(apart, key=lambda share: -share.usage_bytes)[:_LARGEST])
+    shares: list[Share] = []
+    for usage_bytes, path, sample in sorted(found, key=itemgetter(0), reverse=True):
+        # A slice is the sum of what is in it, and says nothing of its own.
+        if any(other.startswith(path + "/") for _, other, _ in found):
+            continue
+        described, memory = sample.container.description, sample.memory
+        limit_bytes = _finite(memory.limit_bytes) if memory else None
+        shares.append(Share(spelled(path), usage_bytes, described.name if described else None, limit_bytes))
+        if len(shares) == _LARGEST:
+            break
+    return tuple(shares)
+
+
+def _spelled_as(path: str, sample: Sample) -> str:
+    """Return the path of a sample, to compare with one that is ``spelled``: few need that, it takes time."""
+    return spelled(sample.container.cgroup.path) if _ESCAPE in path else sample.container.cgroup.path
 
 
 def _at_kill(dump: Dump, page_bytes: int) -> AtKill:

@@ -46,6 +46,8 @@ class _Frame(Struct, frozen=True, gc=False):
     seconds: float
     cgroups: tuple[Cgroup, ...]
     """The same object in all frames, for as long as they are the same cgroups."""
+    paths: tuple[str, ...]
+    """Theirs."""
     values: array[float]
     """``_COLUMNS`` of each cgroup, not a number where the kernel did not say."""
 
@@ -66,8 +68,10 @@ class History:
         samples = _chosen(snapshot.samples)
         cgroups = tuple([sample.container.cgroup for sample in samples])
         if frames and frames[-1].cgroups == cgroups:
-            cgroups = frames[-1].cgroups
-        frames.append(_Frame(seconds, cgroups, _values(samples)))
+            cgroups, paths = frames[-1].cgroups, frames[-1].paths
+        else:
+            paths = tuple([cgroup.path for cgroup in cgroups])
+        frames.append(_Frame(seconds, cgroups, paths, _values(samples)))
         aged = len(frames) - RECENT - 1
         if aged > 0 and 0 <= frames[aged].seconds - frames[aged - 1].seconds < SPACING_SECONDS:
             del frames[aged]
@@ -88,7 +92,7 @@ class History:
                 continue
             if frame.cgroups is not cgroups:
                 cgroups = frame.cgroups
-                index = _index(cgroups, path)
+                index = _index(frame, path)
             if index < 0:
                 missing += 1
                 if missing > _MISSING_FRAMES:
@@ -105,16 +109,11 @@ class History:
         return tuple(reversed(found))
 
 
-def _index(cgroups: tuple[Cgroup, ...], path: str) -> int:
-    is_spelled = "\\" in path
-    return next(
-        (
-            at
-            for at, cgroup in enumerate(cgroups)
-            if (spelled(cgroup.path) if is_spelled else cgroup.path) == path
-        ),
-        -1,
-    )
+def _index(frame: _Frame, path: str) -> int:
+    paths: Sequence[str] = frame.paths
+    if "\\" in path:
+        paths = list(map(spelled, paths))
+    return paths.index(path) if path in paths else -1
 
 
 def _chosen(samples: Sequence[Sample]) -> list[Sample]:

@@ -10,6 +10,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from cgwatch.cgroup.memory import MemoryStats
+from cgwatch.discovery.runtime import Lifecycle
 from cgwatch.errors import CgwatchError, KernelFileError
 from cgwatch.model import Container, Description, Kind, Snapshot
 from cgwatch.oom import ledger
@@ -162,19 +163,9 @@ class Keeper:
         counters = tuple(counters_of(container, memory) for container, memory in found)
         self.observe(Reading(self._clock(), self._monotonic(), counters, self._node_total()))
 
-    def died(
-        self,
-        container_id: str,
-        described: Description | None,
-        *,
-        action: str,
-        seconds: float,
-        exit_code: int | None,
-    ) -> None:
+    def died(self, event: Lifecycle, described: Description | None) -> None:
         """Take what a runtime said of a container's end."""
-        death = death_of(
-            container_id, described, self._holders, action=action, seconds=seconds, exit_code=exit_code
-        )
+        death = death_of(event, described, self._holders)
         if death is not None:
             self.observe(death)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from msgspec import structs
+
 from cgwatch.cgroup.memory import MemoryEvents, MemoryStats
 from cgwatch.discovery.recognise import recognise
+from cgwatch.discovery.runtime import Lifecycle
 from cgwatch.model import Container, Description, Kind, Owner, Sample
 from cgwatch.oom.kill import Holder
 from cgwatch.oom.observation import CgroupCounters, ContainerDied, spelled
@@ -65,37 +68,24 @@ def holder_of(container: Container) -> Holder:
 
 
 def death_of(
-    container_id: str,
-    described: Description | None,
-    holders: Mapping[str, Holder],
-    *,
-    action: str,
-    seconds: float,
-    exit_code: int | None,
+    event: Lifecycle, described: Description | None, holders: Mapping[str, Holder]
 ) -> ContainerDied | None:
     """Return what a runtime's event says of a container; ``None``: nothing that the ledger wants.
 
-    ``holders``: of the containers whose cgroups are there, by container id.
+    ``holders``: of the containers whose cgroups are there, by container id. One that was made and killed
+    between two ticks is in none of these; the event itself has its name then.
     """
-    if action not in ("die", "oom"):
+    if event.action not in ("die", "oom"):
         return None
-    holder = holders.get(container_id)
+    identity = event.container_id
+    holder = holders.get(identity)
+    said = described.name if described else event.attributes.get("name")
+    image = described.image if described else event.attributes.get("image")
     if holder is None:
-        if described is None:
-            return None  # nobody knows whom it would name
-        holder = Holder(
-            path=spelled(described.cgroup_path) if described.cgroup_path else None,
-            inode=None,
-            owner=_owner_of(container_id, described),
-            name=described.name,
-            image=described.image,
-        )
-    return ContainerDied(
-        container_id, seconds, holder, oom=action == "oom", exit_code=exit_code if action == "die" else None
-    )
-
-
-def _owner_of(container_id: str, described: Description) -> Owner:
-    if described.cgroup_path is not None:
-        return recognise(described.cgroup_path)
-    return Owner(Kind.CONTAINER, described.runtime, container_id)
+        path = described.cgroup_path if described else None
+        owner = recognise(path) if path else Owner(Kind.CONTAINER, event.runtime, identity)
+        holder = Holder(spelled(path) if path else None, None, owner, said, image)
+    elif holder.name is None:
+        holder = structs.replace(holder, name=said, image=image)
+    exit_code = event.exit_code if event.action == "die" else None
+    return ContainerDied(identity, event.time_seconds, holder, oom=event.action == "oom", exit_code=exit_code)

@@ -232,11 +232,20 @@ KNOWN = (
     ),
     *(Known(family, What.MISSING, _OVERLAY, ROOT, detail='{device="overlay_*"}*') for family in _SPACE),
     *(
-        Known(family, What.MISSING, _NAMED, detail=detail)
-        for family, detail in (("container_fs_*", "{} *"), ("container_blkio_*", '{major="*'))
+        Known(family, what, _NAMED, ROOT, detail=detail, quiet="there may be no such device")
+        for family, what, detail in (
+            ("container_fs_*", What.MISSING, "{} *"),
+            ("container_fs_*", What.EXTRA, '{device="/dev/loop*'),
+            ("container_blkio_*", What.MISSING, '{major="7"*'),
+            ("container_blkio_*", What.EXTRA, '{device="/dev/loop*'),
+        )
     ),
-    Known("container_fs_*", What.EXTRA, _NAMED),
-    Known("container_blkio_*", What.EXTRA, _NAMED),
+    Known(
+        "container_fs_sector_*",
+        What.EXTRA,
+        "cAdvisor shows these for a runtime's containers and / alone, from /proc/diskstats",
+        ("/docker",),
+    ),
     # Networks.
     Known("container_network_*", What.MISSING, _SHARED, SHARING),
     Known(

@@ -161,9 +161,11 @@ class Observer:
 
         in_time = self.wait_for(as_before)
         assert now is not None
-        left = sorted(set(now.files.ours).difference(before.files.ours if before else now.files.ours))
-        held = f"{now.kept:.0f} kept, {now.files.kernel} of the kernel and {now.files.others} others are open"
-        assert in_time, f"{held}; of ours are left: {left[:10]}"
+        was, ours = set(before.files.ours if before else ()), set(now.files.ours)
+        assert in_time, (
+            f"kept: {now.kept:.0f}, open: {now.files.kernel} of the kernel and {now.files.others} others;"
+            f" of ours too many: {sorted(ours - was)[:10]}, too few: {sorted(was - ours)[:10]}"
+        )
         return now
 
     def _families(self, *names: str) -> str:

@@ -40,11 +40,12 @@ MAY_BE_EMPTY = (
     # Of a disk that nobody asks for anything.
     r"container_fs_(read|write)_seconds_total",
 )
+RUNNING = promql.CONTAINERS + ', state="running"'
 READY = (
     f"count({promql.series('container_last_seen', promql.CONTAINERS)}) == {len(CONTAINERS)}",
     f"{promql.throttled_share(promql.CONTAINERS)} > 0.25",
     promql.series("container_health_status", promql.CONTAINERS + ', status="unhealthy"') + " == 1",
-    promql.series("container_state", promql.CONTAINERS + ', state="exited"') + " == 1",
+    f"count({promql.series('container_state', RUNNING)} == 1) == {len(CONTAINERS)}",
     f"count({promql.series('container_finished_time_seconds', promql.CONTAINERS)}) == {len(STOPPED) + 1}",
     f"{promql.rate('container_restarts_total', promql.CONTAINERS)} >= 0",
     f"{promql.increase('cgwatch_runtime_api_duration_seconds_count', promql.TARGET)} > 0",

@@ -15,7 +15,7 @@ import pytest
 from cgwatch.proc.vmstat import read_vmstat
 from cgwatch.storage import Storage
 from tests.oom.hogs import IN_UML, MEGABYTE, Hogs
-from tests.real.agent_process import AgentProcess, Page
+from tests.real.agent_process import AgentError, AgentProcess, Page
 from tests.real.dockerd import IMAGE, Dockerd, docker_available
 from tests.real.needs import require
 from tests.real.uml import run_in_uml, uml_available
@@ -52,9 +52,13 @@ class Watched:
 
     def wait_for(self, name: str, value: float, /, **labels: str) -> Page:
         """Give the first page on which the series of these labels add up to a value."""
-        return self.agent.wait_for(
-            lambda page: sum(found for _, found in page.find(name, **labels)) == value, SETTLED_SECONDS
-        )
+        try:
+            return self.agent.wait_for(
+                lambda page: sum(found for _, found in page.find(name, **labels)) == value, SETTLED_SECONDS
+            )
+        except AgentError as error:
+            kills = [line for line in self.agent.get().splitlines() if line.startswith("cgwatch_oom")]
+            raise AgentError("\n".join([str(error), *kills])) from error
 
     def wait_until_known(self, kills: int) -> Page:
         """Give the first page of a ledger that has the node's count, and knows of each kill whose it was."""
