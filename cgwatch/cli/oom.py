@@ -99,7 +99,10 @@ def show(settings: Settings, *, number: int, output: str) -> None:
 @_format("table", "json")
 @settings_options
 def explain(settings: Settings, *, number: int | None, container: str | None, output: str) -> None:
-    """Say why a kill happened and what to do; without NUMBER the last one."""
+    """Say why a kill happened, and what to do.
+
+    Without NUMBER it is of the last one.
+    """
     with _database(settings) as storage:
         if number is None:
             stored = _newest(storage.kills(container=container, limit=1))

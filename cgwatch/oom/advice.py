@@ -117,8 +117,8 @@ def _ancestor(case: Case) -> Iterator[Statement]:
 
 def _node(case: Case) -> Iterator[Statement]:
     growth, evidence = case.growth, case.evidence
-    is_limited = bool(evidence and evidence.limits)
-    if case.kill.holder is not None and not is_limited and growth is not None:
+    is_unlimited = evidence is not None and evidence.limits == ()
+    if case.kill.holder is not None and is_unlimited and growth is not None:
         wanted = _with_margin(growth.highest_bytes)
         yield Statement(
             "bound",

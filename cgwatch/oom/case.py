@@ -177,7 +177,7 @@ def case_of(kill: OomKill, evidence: Evidence | None, earlier: Sequence[OomKill]
 def _limit(kill: OomKill, evidence: Evidence | None) -> tuple[Limit | None, bool]:
     if kill.cause is Cause.GLOBAL:
         return None, False
-    limits = evidence.limits if evidence else ()
+    limits = (evidence.limits if evidence else None) or ()
     path = kill.limit_path
     if path is not None:
         found = next((each for each in limits if each.path == path), None)

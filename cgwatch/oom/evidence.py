@@ -167,8 +167,8 @@ class Evidence(Struct, frozen=True, omit_defaults=True):
     """Of whom the kill counts for."""
     limit: Involved | None = None
     """Of the cgroup whose limit was hit, where that is known and another one."""
-    limits: tuple[Limit, ...] = ()
-    """All that lay upon the victim, the innermost first."""
+    limits: tuple[Limit, ...] | None = None
+    """All that lay upon the victim, the innermost first; ``None``: its cgroup is in no sample."""
     largest: tuple[Share, ...] = ()
     node: Node | None = None
     stall: Stall | None = None

@@ -98,7 +98,7 @@ def _not_known(case: Case) -> Iterator[str]:
         if kill.limit_path:
             yield f"how large the limit of {kill.limit_path} was: no sample of it is stored"
         else:
-            limits = evidence.limits if evidence else ()
+            limits = (evidence.limits if evidence else None) or ()
             listed = ", ".join(f"{each.path} {format_size(each.limit_bytes)}" for each in limits)
             yield "whose limit was hit: the kernel's log did not tell" + (
                 f"; upon it lay {listed}" if listed else ""

@@ -71,7 +71,7 @@ def _whose(case: Case) -> Iterator[Statement]:
 def _used(case: Case) -> Iterator[Statement]:
     composition = case.composition
     if composition is not None and composition.parts:
-        yield _parts(composition, is_stale=case.is_stale)
+        yield _parts(composition, "it was found" if case.kill.killed_seconds is None else "the kill", case)
         yield from _tmpfs(composition)
         if case.consumer is Consumer.KERNEL:
             yield from _kernel(composition)
@@ -95,7 +95,7 @@ def _used(case: Case) -> Iterator[Statement]:
     yield from _processes(case)
 
 
-def _parts(composition: Composition, *, is_stale: bool) -> Statement:
+def _parts(composition: Composition, moment: str, case: Case) -> Statement:
     usage = composition.usage_bytes
     parts = ", ".join(
         f"{format_size(size)} {_WORDS[consumer]}" for consumer, size in composition.parts.items()
@@ -105,8 +105,8 @@ def _parts(composition: Composition, *, is_stale: bool) -> Statement:
     if not composition.before_seconds:
         when = "At the kill"
     else:
-        when = f"At the last sample, {_seconds(composition.before_seconds)} before it was found"
-    rest = "; what came after that is not in it" if is_stale else ""
+        when = f"At the last sample, {_seconds(composition.before_seconds)} before {moment}"
+    rest = "; what came after that is not in it" if case.is_stale else ""
     return Statement(
         "usage", f"{when}, {composition.path} held {format_size(usage)}: {parts}{rest}.", numbers
     )

@@ -181,8 +181,8 @@ def _with_surroundings(found: Evidence, kill: OomKill, earlier: _Seen) -> Eviden
 
 def _with_bounds(found: Evidence, kill: OomKill, samples: dict[str, Sample]) -> Evidence:
     """Add what hardly changes: limits, and since when there is a cgroup."""
-    path = kill.path or _holder_path(kill)
-    if path and not found.limits:
+    path = kill.path or _holder_path(kill) or ""
+    if found.limits is None and path in samples:
         found = structs.replace(found, limits=tuple(_limits(path, samples)))
     holder = samples.get(_holder_path(kill) or "")
     if holder is not None and found.created_seconds is None:

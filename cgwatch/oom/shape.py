@@ -104,14 +104,21 @@ def _shaped(
     since_seconds, since = next(
         (each for each in reversed(needs) if each[0] <= moment_seconds - _SUDDEN_SECONDS), needs[0]
     )
-    low_seconds, low = min(
-        (each for each in needs if each[0] >= since_seconds), key=lambda each: (each[1], -each[0])
-    )
-    sudden, sudden_seconds = end - low, moment_seconds - low_seconds
+    rises = [
+        (end - used, moment_seconds - seconds)
+        for seconds, used in needs
+        if seconds >= since_seconds
+        and moment_seconds - seconds <= 2 * _SUDDEN_SECONDS
+        and end - used >= _SUDDEN_RATIO * scale
+    ]
     before_rate = max(0.0, (since - needs[0][1]) / max(since_seconds - needs[0][0], 1.0))
-    is_sudden = sudden >= _SUDDEN_RATIO * scale and sudden_seconds <= 2 * _SUDDEN_SECONDS
-    if is_sudden and sudden / max(sudden_seconds, 1.0) > 2 * before_rate:
-        return structs.replace(growth, shape=Shape.SPIKE, sudden_bytes=sudden, sudden_seconds=sudden_seconds)
+    if rises and scale:
+        # The steepest: with a second added, so that of a long rise it is all of it.
+        sudden, sudden_seconds = max(rises, key=lambda rise: rise[0] / (rise[1] + 1))
+        if sudden / max(sudden_seconds, 1.0) > 2 * before_rate:
+            return structs.replace(
+                growth, shape=Shape.SPIKE, sudden_bytes=sudden, sudden_seconds=sudden_seconds
+            )
     slope, straightness = growth.bytes_per_second, growth.straightness
     if seen_seconds < _LONG_SECONDS or len(needs) < _FEW_POINTS or slope is None or straightness is None:
         return growth

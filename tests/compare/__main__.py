@@ -34,6 +34,8 @@ from tests.real.kernel_says import is_v1
 _INTERVAL_SECONDS = 1.0
 _INTERVAL = f"{_INTERVAL_SECONDS:g}s"
 _SETTLE_SECONDS = 60.0
+_BUSY_SECONDS = 3.0
+"""A value may be as much younger than its page says: beyond, few of both would be left to compare."""
 
 
 @click.command(help=__doc__)
@@ -165,11 +167,17 @@ def _own(page: str, name: str) -> float:
 
 def _judge(seen: Seen) -> bool:
     """Print what both said, and tell whether all of it is explained."""
+    longest_seconds = _longest_seconds(seen)
+    if longest_seconds > _BUSY_SECONDS:
+        click.echo(
+            f"{seen.current}: a sample took {longest_seconds:.1f} s; try again when less is going on here"
+        )
+        return False
     sides = nothing_yet(), nothing_yet()
     for one, other, moment in seen.pages:
         add_page(sides[0], one, moment, seen.names)
         add_page(sides[1], other, _own(other, "cgwatch_last_sample_timestamp_seconds"), seen.names)
-    rows = compare(*sides, TOLERANCES, skew_seconds=_INTERVAL_SECONDS / 2 + _longest_seconds(seen))
+    rows = compare(*sides, TOLERANCES, skew_seconds=_INTERVAL_SECONDS / 2 + longest_seconds)
     findings = [*compare_identities(*sides), *(finding for row in rows for finding in row.findings)]
     holding = reasons(KNOWN, seen.current)
     wrong = len(unexplained(findings, holding))

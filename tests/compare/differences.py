@@ -99,16 +99,13 @@ KNOWN = (
     Known("container_memory_failcnt", What.VALUE, _NOT_READ, only_zero=True, restored=True, where=on_v2),
     Known("container_memory_kernel_usage", What.VALUE, _NOT_READ, only_zero=True, restored=True, where=on_v2),
     Known(
-        "container_memory_file_dirty_bytes", What.VALUE, _NOT_READ, only_zero=True, restored=True, where=on_v1
-    ),
-    Known(
-        "container_memory_file_writeback_bytes",
+        "container_memory_file_*_bytes",
         What.VALUE,
         _NOT_READ,
         only_zero=True,
         restored=True,
         where=on_v1,
-        quiet="nothing may be on its way to a disk",
+        quiet="little may be on its way to a disk",
     ),
     Known("container_pressure_*", What.VALUE, _NOT_READ, only_zero=True, restored=True, where=on_v1),
     # What it counts without the nested cgroups.

@@ -131,6 +131,14 @@ def test_of_a_cgroup_that_came_and_went_between_two_samples_there_is_its_limit_i
     assert evidence.created_seconds == 50.0
 
 
+def test_of_a_cgroup_that_no_sample_shows_it_is_not_known_whether_it_had_a_limit() -> None:
+    evidence = found(
+        snapshot(95.0, sample(POD, limit_bytes=100)), now=snapshot(100.0, sample(POD, limit_bytes=100))
+    )
+
+    assert evidence.limits is None
+
+
 def test_all_limits_upon_the_victim_are_kept_the_innermost_first() -> None:
     evidence = found(
         snapshot(
