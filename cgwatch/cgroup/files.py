@@ -51,13 +51,18 @@ class Descriptors:
         self._directories: dict[str, str] = {}
         self._spare: dict[int, KernelFile] = {}
 
+    @property
+    def is_used_up(self) -> bool:
+        """Whether nothing is left of it."""
+        return self.kept >= self.budget
+
     def take(self, file: KernelFile) -> bool:
         """Take one from the budget for a file; False when it is used up.
 
         A pulse takes the descriptor of another kind of file then, the one that was opened last: it is what
         tells that a cgroup is idle, and that it is there at all.
         """
-        if self.kept >= self.budget:
+        if self.is_used_up:
             if not file.file.pulse or not self._spare:
                 return False
             self._spare[next(reversed(self._spare))].close()
@@ -173,7 +178,7 @@ class KernelFile:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise from_os_error(path, error) from error
-        if file.setting or file.stale_seconds >= descriptors.interval_seconds or not descriptors.take(self):
+        if not self.is_wanted or not descriptors.take(self):
             os.close(self._fd)
             self._fd = -1
 
@@ -186,6 +191,23 @@ class KernelFile:
     def is_kept(self) -> bool:
         """Whether the descriptor stays open between reads."""
         return self._fd >= 0
+
+    def keep(self) -> None:
+        """Open it to stay, if it moves and was closed for want of descriptors, and there are some again."""
+        if self._fd >= 0 or not self.is_wanted or self._descriptors.is_used_up:
+            return
+        try:
+            self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return  # the next read says why
+        if not self._descriptors.take(self):
+            os.close(self._fd)
+            self._fd = -1
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether it is to stay open if there are descriptors enough."""
+        return not self.file.setting and self.file.stale_seconds < self._descriptors.interval_seconds
 
     def hold(self) -> None:
         """Keep the descriptor, if it is kept, whatever else needs one."""

@@ -158,14 +158,15 @@ _CPU = (
         "0, unless it may ask over netlink, on v1; a state `iowaiting`",
         "counted in `/proc`; no `iowaiting`",
         "the kernel tells nobody on v2, and prints that state nowhere",
-        note="where cAdvisor has numbers, they are these; the group is off by default",
+        note="where it asks, it leaves out nested cgroups and tasks that can be frozen; the group is off by"
+        " default",
     ),
     Departure(
         ("container_cpu_schedstat_*",),
-        "the cgroup alone; 0 once when a process ends while it is read",
-        "with all nested cgroups; never goes down",
-        _SUBTREE,
-        note="a counter that falls to 0 is a reset to `rate()`",
+        "0 once when a process ends while it is read",
+        "never goes down",
+        "a counter that falls to 0 is a reset to `rate()`",
+        note="it would be to break `rate()`",
     ),
 )
 
@@ -301,6 +302,14 @@ _DISK = (
         '`device="MAJOR:MINOR"`',
         "several such devices are several series",
         note=_LOST,
+    ),
+    Departure(
+        ("container_fs_reads*_total", "container_fs_writes*_total", "container_blkio_*"),
+        "`blkio` of the root, which counts from the first throttle rule on",
+        "`/proc/diskstats`; `container_blkio_device_usage_total` as cAdvisor has it",
+        "it is the node, and the kernel counts all of it there",
+        where="v1 since 6.9, `/`",
+        note="a part of the node's I/O",
     ),
     Departure(
         ("container_fs_usage_bytes", "container_fs_limit_bytes", "container_fs_inodes_*"),

@@ -58,15 +58,21 @@ class Followed:
         self._controllers = controllers
         self._own_peak = OwnPeak() if keeps_no_peak(self._readers[_MEMORY].absent) else None
         self._settings_reads = 0
+        self.proves_life = False
+        """Whether a descriptor stays open in each of its places: then an answer is proof of life."""
+        self._hold_proofs()
+        self._last: list[Any] = []
+        self._pulse: tuple[tuple[KernelFile, Any], ...] = ()
+
+    def _hold_proofs(self) -> None:
         kept = {self._directory(file): file for file in self.files if file.is_kept}
         kept |= {self._directory(file): file for file in self.files if file.is_kept and file.file.pulse}
         for file in kept.values():
             file.hold()
         # The root cannot go (and has no file at all in some hierarchies).
-        self.proves_life = path == "/" or all(hierarchy.locate(path) in kept for hierarchy in places)
-        """Whether a descriptor stays open in each of its places: then an answer is proof of life."""
-        self._last: list[Any] = []
-        self._pulse: tuple[tuple[KernelFile, Any], ...] = ()
+        self.proves_life = self.path == "/" or all(
+            hierarchy.locate(self.path) in kept for hierarchy in self.places
+        )
 
     @property
     def files(self) -> Iterator[KernelFile]:
@@ -76,7 +82,7 @@ class Followed:
     @property
     def is_kept(self) -> bool:
         """Whether the budget of descriptors was enough for each file that moves."""
-        return all(file.is_kept or file.file.setting or file.file.stale_seconds for file in self.files)
+        return all(file.is_kept or not file.is_wanted for file in self.files)
 
     def read(self, faults: list[Fault], *, settings: bool) -> list[Any]:
         """Return the stats of each controller, in their order; raises ``CgroupGoneError``.
@@ -90,6 +96,10 @@ class Followed:
         if self._settings_reads < _SETTINGS_READS:
             self._settings_reads += 1
             settings = True
+        if settings and not self.is_kept:
+            for file in self.files:
+                file.keep()
+            self._hold_proofs()
         if self._pulse and not settings and self._is_still():
             return self._last
         before = self._last

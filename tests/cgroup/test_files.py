@@ -252,6 +252,25 @@ def test_a_pulse_takes_the_descriptor_of_another_file_when_there_are_no_more(tmp
     assert descriptors.kept == 0
 
 
+def test_a_file_is_kept_again_when_there_are_descriptors_again(tmp_path: Path) -> None:
+    for name in ("first", "second", "setting"):
+        (tmp_path / name).write_text("1\n")
+    descriptors = Descriptors(1)
+    first, second = (
+        KernelFile(f"{tmp_path}/{name}", File(name, integer), descriptors) for name in ("first", "second")
+    )
+    setting = KernelFile(f"{tmp_path}/setting", File("setting", integer, setting=True), descriptors)
+
+    second.keep()
+    assert not second.is_kept
+    first.close()
+    for file in (second, setting, second):
+        file.keep()
+    assert (second.is_kept, setting.is_kept, descriptors.kept) == (True, False, 1)
+    second.close()
+    assert descriptors.kept == 0
+
+
 def test_a_negative_budget_keeps_nothing() -> None:
     assert Descriptors(-1).budget == 0
 
