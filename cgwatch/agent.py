@@ -45,7 +45,7 @@ from cgwatch.sampling.plan import Plan
 from cgwatch.sampling.sampler import Sampler
 from cgwatch.sampling.schedule import Schedule
 from cgwatch.settings import Settings
-from cgwatch.storage import Storage, StorageError
+from cgwatch.storage import DATABASE, Storage, StorageError
 
 LOG = logging.getLogger(__name__)
 
@@ -324,10 +324,6 @@ def run(settings: Settings) -> None:
             keeper.save()
         if storage:
             storage.close()
-
-
-DATABASE = "cgwatch.db"
-"""In the state directory."""
 
 
 def _keeper(settings: Settings, own: OwnMetrics) -> tuple[Keeper | None, Storage | None]:

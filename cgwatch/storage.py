@@ -29,6 +29,9 @@ T = TypeVar("T")
 
 LOG = logging.getLogger(__name__)
 
+DATABASE = "cgwatch.db"
+"""The file's name in the state directory."""
+
 _BUSY_SECONDS = 5.0
 _PRIMARY = 0xFF
 """The part of an error code of SQLite that names the kind."""

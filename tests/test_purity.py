@@ -27,6 +27,18 @@ PURE = (
     "oom.matching",
     "oom.verdict",
     "oom.ledger",
+    "oom.history",
+    "oom.evidence",
+    "oom.forensics",
+    "oom.shape",
+    "oom.case",
+    "oom.facts",
+    "oom.advice",
+    "oom.explain",
+    "oom.statement",
+    "oom.pace",
+    "oom.readings",
+    "oom.tally",
 )
 
 

@@ -24,7 +24,7 @@ from cgwatch.oom.evidence import decode
 from cgwatch.oom.explain import explain as explained
 from cgwatch.oom.kill import OomKill
 from cgwatch.settings import Settings
-from cgwatch.storage import Storage, StorageError, StoredKill
+from cgwatch.storage import DATABASE, Storage, StorageError, StoredKill
 from cgwatch.units import parse_duration, shortened
 
 _POLL_SECONDS = 1.0
@@ -176,8 +176,6 @@ def since_when(text: str, now_seconds: float) -> float:
 
 @contextmanager
 def _database(settings: Settings) -> Iterator[Storage]:
-    from cgwatch.agent import DATABASE  # noqa: PLC0415 - with the HTTP server
-
     path = os.path.join(settings.state_dir, DATABASE)
     try:
         os.stat(path)

@@ -11,8 +11,7 @@ from datetime import datetime
 import msgspec
 from msgspec import Struct, structs
 
-from cgwatch.cli.usage_table import _cut as cut
-from cgwatch.cli.usage_table import _printable as printable
+from cgwatch.cli.usage_table import cut, printable
 from cgwatch.oom.case import moment_of, name_of
 from cgwatch.oom.evidence import Evidence, Series
 from cgwatch.oom.explain import Explanation

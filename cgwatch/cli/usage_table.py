@@ -56,7 +56,7 @@ def _pair(one: float | None, other: float | None, style: _Style, written: Callab
     return style.between.join(_UNKNOWN if value is None else written(value) for value in (one, other))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Escape all but ASCII's printable characters, so that a character is a column and nothing else.
 
     Names come from whoever may make a cgroup: escape sequences of a terminal, line ends, marks that turn the
@@ -65,7 +65,7 @@ def _printable(text: str) -> str:
     return "".join(each if " " <= each <= "~" else each.encode("unicode_escape").decode() for each in text)
 
 
-_NAME = _Column("NAME", lambda row, _: _cut(_printable(row.name), _LONGEST_NAME), is_text=True)
+_NAME = _Column("NAME", lambda row, _: cut(printable(row.name), _LONGEST_NAME), is_text=True)
 _CPU = _Column("CPU %", lambda row, style: _ratio(row.cpu_ratio, style))
 _MEMORY = _Column(
     "MEM USAGE / LIMIT",
@@ -97,11 +97,11 @@ _BLOCK_RATE = _Column(
         row.block_read_bytes_per_second, row.block_written_bytes_per_second, style, style.traffic
     ),
 )
-_ID = _Column("CONTAINER ID", lambda row, _: _printable(row.container_id or _UNKNOWN)[:12], is_text=True)
+_ID = _Column("CONTAINER ID", lambda row, _: printable(row.container_id or _UNKNOWN)[:12], is_text=True)
 _KIND = _Column("KIND", lambda row, _: row.kind, is_text=True)
 _RUNTIME = _Column("RUNTIME", lambda row, _: row.runtime, is_text=True)
-_IMAGE = _Column("IMAGE", lambda row, _: _cut(_printable(row.image or _UNKNOWN), _LONGEST_NAME), is_text=True)
-_CGROUP = _Column("CGROUP", lambda row, _: _printable(row.cgroup), is_text=True)
+_IMAGE = _Column("IMAGE", lambda row, _: cut(printable(row.image or _UNKNOWN), _LONGEST_NAME), is_text=True)
+_CGROUP = _Column("CGROUP", lambda row, _: printable(row.cgroup), is_text=True)
 
 _TABLE = (_NAME, _CPU, _MEMORY, _MEMORY_RATIO, _NETWORK, _BLOCK, _PIDS, _THROTTLED)
 _WIDE = (
@@ -123,7 +123,7 @@ def table(rows: Sequence[Usage], terminal_columns: int | None) -> Iterator[str]:
         if _room_for_names(cells, terminal_columns) < min(longest, _USUAL_NAME):
             cells = _cells(rows, _TABLE, _NARROW)
         room = max(_room_for_names(cells, terminal_columns), _LEAST_NAME)
-        cells = [(_cut(name, room), *numbers) for name, *numbers in cells]
+        cells = [(cut(name, room), *numbers) for name, *numbers in cells]
     return _aligned(cells, _TABLE)
 
 
@@ -141,7 +141,7 @@ def _room_for_names(cells: Sequence[Sequence[str]], terminal_columns: int) -> in
     return terminal_columns - sum(len(_GAP) + width for width in _widths(cells)[1:])
 
 
-def _cut(text: str, length: int) -> str:
+def cut(text: str, length: int) -> str:
     """Take out the middle: names of one project begin alike, and those of one program end alike."""
     if len(text) <= length:
         return text
@@ -165,5 +165,5 @@ def comma_separated(rows: Sequence[Usage]) -> str:
     writer.writerow(Usage.__struct_fields__)
     for row in rows:
         values = structs.astuple(row)
-        writer.writerow(_printable(value) if isinstance(value, str) else value for value in values)
+        writer.writerow(printable(value) if isinstance(value, str) else value for value in values)
     return buffer.getvalue()

@@ -108,7 +108,7 @@ class Dump(Struct, frozen=True):
     usages: dict[str, Usage] = {}
     """By the kernel's words: ``memory``, ``memory+swap``, ``swap``, ``kmem``."""
     stats: dict[str, int] = {}
-    """``memory.stat`` of the cgroup whose limit was hit, in the kernel's units; empty on v1."""
+    """``memory.stat`` of the cgroup whose limit was hit, in the kernel's units."""
     tasks: tuple[Task, ...] = ()
     """At most 1024 of them."""
 

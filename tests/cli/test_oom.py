@@ -23,7 +23,6 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cgwatch.agent import DATABASE
 from cgwatch.cli import cli
 from cgwatch.cli.oom import since_when
 from cgwatch.cli.oom_text import explanation, record, table
@@ -36,7 +35,7 @@ from cgwatch.oom.kill import Cause, Holder, OomKill, Scope, Source, Victim
 from cgwatch.oom.shape import Shape
 from cgwatch.oom.state import State
 from cgwatch.proc import kmsg
-from cgwatch.storage import Storage
+from cgwatch.storage import DATABASE, Storage
 from tests.conftest import V1Cgroups
 from tests.real.agent_process import AgentProcess
 from tests.real.needs import require

@@ -270,7 +270,7 @@ def test_a_name_of_64_kib_takes_no_more_room_than_the_longest_file_name(agent: C
 
 @given(st.text("abc", min_size=1), st.integers(4, 40))
 def test_a_cut_name_is_as_long_as_it_may_be_and_keeps_both_ends(name: str, length: int) -> None:
-    cut = usage_table._cut(name, length)  # the columns that a terminal leaves are many
+    cut = usage_table.cut(name, length)  # the columns that a terminal leaves are many
 
     assert len(cut) == min(len(name), length)
     head, _, tail = cut.partition("..")
