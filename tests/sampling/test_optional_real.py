@@ -58,12 +58,18 @@ def sampled(path: str) -> tuple[Sample, Sample]:
     return samples["/"], samples[path]
 
 
+HOLD = "import os; held = b'x' * (1 << 20); os.write(1, b'+'); os.read(0, 1)"
+
+
 def test_v1_tells_cpus_memory_nodes_and_the_memory_on_each(v1_cgroups: V1Cgroups) -> None:
     memory, cpuset = v1_cgroups.make(), v1_cgroups.make(controller="cpuset")
     for name in ("cpus", "mems"):
         (cpuset / f"cpuset.{name}").write_text("0")
     (cpuset / "cpuset.memory_migrate").write_text("1")
-    v1_cgroups.start(memory, cpuset)
+    # It has written to its memory when it says so, in these cgroups.
+    process = v1_cgroups.start(memory, cpuset, command=(sys.executable, "-S", "-c", HOLD))
+    assert process.stdout is not None
+    assert process.stdout.read(1) == b"+"
 
     root, sample = sampled(f"/{v1_cgroups.name}")
 
