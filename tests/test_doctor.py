@@ -35,9 +35,10 @@ from cgwatch.doctor.affected import affected, phrase
 from cgwatch.doctor.finding import Finding, Host, Level, Limit
 from cgwatch.doctor.survey import Survey, take
 from cgwatch.errors import AccessDeniedError, FileMissingError, NoCgroupsError
+from cgwatch.groups import Groups
 from cgwatch.metrics.families import FAMILIES
 from cgwatch.metrics.landing import About, landing_page
-from cgwatch.settings import Discovery, Docker, Groups, Metrics, Roots, Sampling, Settings
+from cgwatch.settings import Discovery, Docker, Metrics, Roots, Sampling, Settings
 from tests.discovery.fake_docker import FakeDocker
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ from cgwatch.cgroup.memory import MemoryStat, MemoryStats
 from cgwatch.cgroup.pids import PidsStats
 from cgwatch.cgroup.pressure import PressureStats
 from cgwatch.discovery.recognise import recognise
+from cgwatch.groups import Groups
 from cgwatch.metrics.families import FAMILIES, GROUPS, enabled
 from cgwatch.metrics.families.base import Part, Type
 from cgwatch.metrics.negotiation import Format
 from cgwatch.model import Cgroup, Container, Description, Runtime, Sample, Snapshot
 from cgwatch.proc.machine import Machine
 from cgwatch.proc.meminfo import Meminfo
-from cgwatch.settings import Groups
 from tests.golden.pages import TREES, TREES_FOLDER, golden
 from tests.golden.reading import series_of, walk
 from tests.metrics.conformance import CONTAINER_ROWS, LEFT_OUT, NODE_ROWS, Captured, NodeRow, Row

@@ -10,8 +10,9 @@ from cgwatch.agent import sampling_plan
 from cgwatch.cgroup.cpuset import CpusetStats
 from cgwatch.cgroup.hugetlb import HugePages, HugetlbStats
 from cgwatch.cgroup.numa import NumaPages, NumaStats
+from cgwatch.groups import Groups
 from cgwatch.model import Sample
-from cgwatch.settings import Groups, Metrics, Settings
+from cgwatch.settings import Metrics, Settings
 from tests.metrics.test_families import container, values
 
 

@@ -21,6 +21,7 @@ from cgwatch.cgroup.numa import NumaPages, NumaStats
 from cgwatch.cgroup.pids import PidsStats
 from cgwatch.cgroup.pressure import PressureStats
 from cgwatch.discovery.recognise import recognise
+from cgwatch.groups import Groups
 from cgwatch.metrics.families import FAMILIES
 from cgwatch.metrics.negotiation import Format
 from cgwatch.metrics.render import Renderer
@@ -28,7 +29,7 @@ from cgwatch.metrics.strict import REPLACED, as_cadvisor
 from cgwatch.model import Cgroup, Container, Detail, Sample, Snapshot, UdpTables
 from cgwatch.proc.diskstats import Disk, DiskKind
 from cgwatch.proc.sockets import UdpSockets
-from cgwatch.settings import Groups, Metrics, Settings
+from cgwatch.settings import Metrics, Settings
 from tests.golden.pages import ALL_TREES, take
 from tests.golden.reading import series_of
 
