@@ -98,7 +98,7 @@ def test_a_quota_above_a_v1_cgroup_is_seen_below_it(v1_page: Page, v1_cgroups: V
     parent, child = v1_cgroups.path("", "cpu"), v1_cgroups.make("a", "cpu")
     (parent / "cpu.cfs_quota_us").write_text("10000")
     v1_cgroups.start(child, command=("sh", "-c", "while :; do :; done"))
-    until(lambda: "throttled_usec 0\n" not in (parent / "cpu.stat").read_text())
+    until(lambda: "throttled_time 0\n" not in (parent / "cpu.stat").read_text())
     values = v1_page.values("/a")
     assert values["cpu_ancestor_throttled_periods_total"] >= 1
     assert values["cpu_ancestor_periods_total"] >= values["cpu_ancestor_throttled_periods_total"]
