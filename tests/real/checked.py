@@ -16,6 +16,8 @@ MEMORY_TOLERANCE_BYTES = 64 * os.sysconf("SC_PAGESIZE") * (os.cpu_count() or 1)
 NOT_OF_THE_KERNEL = {
     *("container_last_seen", "container_health_state"),
     *("container_creation_time_seconds", "container_start_time_seconds"),
+    *("container_state", "container_restarts_total", "container_exit_code", "container_health_status"),
+    *("container_finished_time_seconds", "container_oom_killed", "container_oom_events_total"),
 }
 
 
@@ -25,8 +27,10 @@ def check(agent: AgentProcess, cgroup: str, say: Callable[[], Says]) -> Page:
     page = agent.page_after(time.time())
     after = say()
     shown = {series: value for series, value in page.of(cgroup).items() if series[0] not in NOT_OF_THE_KERNEL}
-    assert shown.keys() >= before.keys() & after.keys()
-    assert shown.keys() <= before.keys() | after.keys()
+    missing = (before.keys() & after.keys()) - shown.keys()
+    assert not missing, f"not on the page: {missing}"
+    made_up = shown.keys() - (before.keys() | after.keys())
+    assert not made_up, f"not of the kernel: {made_up}"
     wrong = {}
     for series, value in shown.items():
         low = before.get(series, 0.0)
@@ -39,5 +43,5 @@ def check(agent: AgentProcess, cgroup: str, say: Callable[[], Says]) -> Page:
             right = min(low, high) - slack <= value <= max(low, high) + slack
         if not right:
             wrong[series] = (low, value, high)
-    assert not wrong
+    assert not wrong, f"low, shown, high: {wrong}"
     return page

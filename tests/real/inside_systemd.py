@@ -14,6 +14,7 @@ from tests.real.agent_process import AgentProcess
 from tests.real.checked import check
 from tests.real.dockerd import IMAGE, Docker
 from tests.real.kernel_says import kernel_says
+from tests.real.kernel_says_more import kernel_says_more
 from tests.real.leftovers import wait_until
 from tests.real.systemd_machine import SOCKET
 
@@ -41,7 +42,9 @@ def daemon() -> Docker:
 
 @pytest.fixture(scope="module")
 def agent(daemon: Docker) -> Iterator[AgentProcess]:
-    with AgentProcess(daemon.url, interval="500ms") as process:
+    # Of a group that is off by default.
+    shown = {"CGWATCH_METRICS_INCLUDE": "container_processes,container_threads*"}
+    with AgentProcess(daemon.url, interval="500ms", environment=shown) as process:
         yield process
 
 
@@ -71,7 +74,7 @@ def test_a_containers_scope_has_its_name_and_image_and_the_kernels_values(
     scope: str, agent: AgentProcess
 ) -> None:
     agent.wait_for(lambda page: page.name_of(scope) == "till")
-    page = check(agent, scope, lambda: kernel_says(scope))
+    page = check(agent, scope, lambda: kernel_says(scope) | kernel_says_more(scope))
     assert page.identities(scope) == {frozenset({("id", scope), ("name", "till"), ("image", IMAGE)})}
     assert page.value("container_spec_memory_limit_bytes", id=scope) == 64 * MEBIBYTE
     assert page.value("container_spec_memory_reservation_limit_bytes", id=scope) == 32 * MEBIBYTE
@@ -85,7 +88,7 @@ def test_a_containers_scope_has_its_name_and_image_and_the_kernels_values(
 def test_a_service_is_shown_as_a_unit_with_its_limits_and_the_kernels_values(
     service: str, agent: AgentProcess
 ) -> None:
-    page = check(agent, service, lambda: kernel_says(service))
+    page = check(agent, service, lambda: kernel_says(service) | kernel_says_more(service))
     assert page.identities(service) == {frozenset({("id", service)})}
     assert page.value("container_spec_memory_limit_bytes", id=service) == 64 * MEBIBYTE
     assert page.value("container_threads_max", id=service) == 20

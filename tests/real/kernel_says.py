@@ -100,9 +100,9 @@ def kernel_says(cgroup: str) -> Says:
 def _pids(cgroup: str) -> Says:
     pids = file_of("pids", cgroup, "cgroup.procs").read_text().split()
     return {
-        _plain("container_processes"): len(pids),
-        _plain("container_threads"): int(file_of("pids", cgroup, "pids.current").read_text()),
-        _plain("container_threads_max"): _limit(file_of("pids", cgroup, "pids.max")),
+        plain("container_processes"): len(pids),
+        plain("container_threads"): int(file_of("pids", cgroup, "pids.current").read_text()),
+        plain("container_threads_max"): _limit(file_of("pids", cgroup, "pids.max")),
     }
 
 
@@ -121,11 +121,13 @@ def network_says(pid: int | str) -> Says:
     return said
 
 
-def _plain(name: str) -> Series:
+def plain(name: str) -> Series:
+    """Give a series without labels of its own."""
     return name, frozenset()
 
 
-def _keyed(path: Path) -> dict[str, int]:
+def keyed(path: Path) -> dict[str, int]:
+    """Read a file of one key and one number a line."""
     return {key: int(value) for key, value in map(str.split, path.read_text().splitlines())}
 
 
@@ -145,12 +147,12 @@ def _faults(own: tuple[int, int], whole: tuple[int, int]) -> Says:
     return said
 
 
-def _memory(usage: int, inactive: int, hits: int, plain: dict[str, float]) -> Says:
-    return {_plain(name): value for name, value in plain.items()} | {
-        _plain("container_memory_usage_bytes"): usage,
-        _plain("container_memory_working_set_bytes"): max(0, usage - inactive),
-        _plain("container_memory_failcnt"): hits,
-        _plain("container_memory_events_max_total"): hits,
+def _memory(usage: int, inactive: int, hits: int, numbers: dict[str, float]) -> Says:
+    return {plain(name): value for name, value in numbers.items()} | {
+        plain("container_memory_usage_bytes"): usage,
+        plain("container_memory_working_set_bytes"): max(0, usage - inactive),
+        plain("container_memory_failcnt"): hits,
+        plain("container_memory_events_max_total"): hits,
     }
 
 
@@ -158,8 +160,8 @@ def _memory_v1(cgroup: str) -> Says:
     def number(name: str) -> int:
         return int(file_of("memory", cgroup, name).read_text())
 
-    stat = _keyed(file_of("memory", cgroup, "memory.stat"))
-    plain: dict[str, float] = {
+    stat = keyed(file_of("memory", cgroup, "memory.stat"))
+    numbers: dict[str, float] = {
         **{name: stat[key] for name, key in MEMORY_STAT_V1.items()},
         "container_memory_max_usage_bytes": number("memory.max_usage_in_bytes"),
         "container_memory_kernel_usage": number("memory.kmem.usage_in_bytes"),
@@ -169,21 +171,21 @@ def _memory_v1(cgroup: str) -> Says:
         ("container_spec_memory_swap_limit_bytes", "memory.memsw.limit_in_bytes"),
         ("container_spec_memory_reservation_limit_bytes", "memory.soft_limit_in_bytes"),
     ):
-        plain[series] = _limit(file_of("memory", cgroup, name))
+        numbers[series] = _limit(file_of("memory", cgroup, name))
     usage = number("memory.usage_in_bytes")
     faults = _faults((stat["pgfault"], stat["pgmajfault"]), (stat["total_pgfault"], stat["total_pgmajfault"]))
-    return faults | _memory(usage, stat["total_inactive_file"], number("memory.failcnt"), plain)
+    return faults | _memory(usage, stat["total_inactive_file"], number("memory.failcnt"), numbers)
 
 
 def _memory_v2(cgroup: str) -> Says:
-    stat = _keyed(file_of("memory", cgroup, "memory.stat"))
-    events = _keyed(file_of("memory", cgroup, "memory.events"))
-    plain: dict[str, float] = {
+    stat = keyed(file_of("memory", cgroup, "memory.stat"))
+    events = keyed(file_of("memory", cgroup, "memory.events"))
+    numbers: dict[str, float] = {
         name: stat[key]
         for name, key in MEMORY_STAT_V2.items()
         if key in stat  # some came with a later kernel
     }
-    plain["container_memory_events_high_total"] = events["high"]
+    numbers["container_memory_events_high_total"] = events["high"]
     for series, name in (
         ("container_spec_memory_limit_bytes", "memory.max"),
         ("container_spec_memory_swap_limit_bytes", "memory.swap.max"),
@@ -193,10 +195,10 @@ def _memory_v2(cgroup: str) -> Says:
     ):
         path = file_of("memory", cgroup, name)
         if path.exists():
-            plain[series] = _limit(path)
+            numbers[series] = _limit(path)
     usage = int(file_of("memory", cgroup, "memory.current").read_text())
-    numbers = stat["pgfault"], stat["pgmajfault"]
-    return _faults(numbers, numbers) | _memory(usage, stat["inactive_file"], events["max"], plain)
+    faults = stat["pgfault"], stat["pgmajfault"]
+    return _faults(faults, faults) | _memory(usage, stat["inactive_file"], events["max"], numbers)
 
 
 def _cpu_v1(cgroup: str) -> Says:
@@ -206,32 +208,32 @@ def _cpu_v1(cgroup: str) -> Says:
             labels = frozenset({("cpu", f"cpu{cpu:02d}")})
             said["container_cpu_usage_seconds_total", labels] = int(spent) / NANOSECONDS
     ticks = os.sysconf("SC_CLK_TCK")
-    for mode, used in _keyed(file_of("cpuacct", cgroup, "cpuacct.stat")).items():
-        said[_plain(f"container_cpu_{mode}_seconds_total")] = used / ticks
-    said[_plain("container_spec_cpu_shares")] = int(file_of("cpu", cgroup, "cpu.shares").read_text())
-    said[_plain("container_spec_cpu_period")] = int(file_of("cpu", cgroup, "cpu.cfs_period_us").read_text())
+    for mode, used in keyed(file_of("cpuacct", cgroup, "cpuacct.stat")).items():
+        said[plain(f"container_cpu_{mode}_seconds_total")] = used / ticks
+    said[plain("container_spec_cpu_shares")] = int(file_of("cpu", cgroup, "cpu.shares").read_text())
+    said[plain("container_spec_cpu_period")] = int(file_of("cpu", cgroup, "cpu.cfs_period_us").read_text())
     quota = int(file_of("cpu", cgroup, "cpu.cfs_quota_us").read_text())
-    return said | _quota(quota, _keyed(file_of("cpu", cgroup, "cpu.stat")), CPU_STAT_V1)
+    return said | _quota(quota, keyed(file_of("cpu", cgroup, "cpu.stat")), CPU_STAT_V1)
 
 
 def _cpu_v2(cgroup: str) -> Says:
-    stat = _keyed(file_of("cpu", cgroup, "cpu.stat"))
+    stat = keyed(file_of("cpu", cgroup, "cpu.stat"))
     whole = "container_cpu_usage_seconds_total", frozenset({("cpu", "total")})
     return {
         whole: stat["usage_usec"] / MICROSECONDS,
-        _plain("container_cpu_user_seconds_total"): stat["user_usec"] / MICROSECONDS,
-        _plain("container_cpu_system_seconds_total"): stat["system_usec"] / MICROSECONDS,
+        plain("container_cpu_user_seconds_total"): stat["user_usec"] / MICROSECONDS,
+        plain("container_cpu_system_seconds_total"): stat["system_usec"] / MICROSECONDS,
     }
 
 
 def _cpu_limits_v2(cgroup: str) -> Says:
-    stat = _keyed(file_of("cpu", cgroup, "cpu.stat"))
+    stat = keyed(file_of("cpu", cgroup, "cpu.stat"))
     quota, period = file_of("cpu", cgroup, "cpu.max").read_text().split()
     weight = int(file_of("cpu", cgroup, "cpu.weight").read_text())
     return _quota(-1 if quota == "max" else int(quota), stat, CPU_STAT_V2) | {
         # The kernel's default, or what the containers of these tests ask Docker for.
-        _plain("container_spec_cpu_shares"): 1024 if weight == 100 else 512,
-        _plain("container_spec_cpu_period"): int(period),
+        plain("container_spec_cpu_shares"): 1024 if weight == 100 else 512,
+        plain("container_spec_cpu_period"): int(period),
     }
 
 
@@ -239,11 +241,11 @@ def _quota(quota: int, stat: dict[str, int], keys: dict[str, tuple[str, int]]) -
     if quota < 0:
         return {}
     said: Says = {
-        _plain(name): stat[key] / unit if unit > 1 else stat[key]
+        plain(name): stat[key] / unit if unit > 1 else stat[key]
         for name, (key, unit) in keys.items()
         if key in stat  # bursts came with 5.14
     }
-    return said | {_plain("container_spec_cpu_quota"): quota}
+    return said | {plain("container_spec_cpu_quota"): quota}
 
 
 def device_path(numbers: str) -> str:
@@ -273,16 +275,17 @@ def _device(numbers: str, moved: dict[str, int], requests: dict[str, int]) -> Sa
 def _io_v1(cgroup: str) -> Says:
     """Read what the throttle layer counted: a disk under BFQ would be counted there, and has none here."""
     moved, requests = (
-        _operations(file_of("blkio", cgroup, f"blkio.throttle.{name}_recursive"))
+        operations(file_of("blkio", cgroup, f"blkio.throttle.{name}_recursive"))
         for name in ("io_service_bytes", "io_serviced")
     )
     said: Says = {}
-    for numbers, operations in moved.items():
-        said |= _device(numbers, operations, requests[numbers])
+    for numbers, done in moved.items():
+        said |= _device(numbers, done, requests[numbers])
     return said
 
 
-def _operations(path: Path) -> dict[str, dict[str, int]]:
+def operations(path: Path) -> dict[str, dict[str, int]]:
+    """Read a file of blkio: device -> operation -> number."""
     found: dict[str, dict[str, int]] = {}
     for words in map(str.split, path.read_text().splitlines()):
         if len(words) == 3:
@@ -310,6 +313,6 @@ def _pressure(cgroup: str) -> Says:
             for line in path.read_text().splitlines():
                 share, *_, total = line.split()
                 word = {"some": "waiting", "full": "stalled"}[share]
-                series = _plain(f"container_pressure_{resource}_{word}_seconds_total")
+                series = plain(f"container_pressure_{resource}_{word}_seconds_total")
                 said[series] = int(total.removeprefix("total=")) / MICROSECONDS
     return said

@@ -21,6 +21,7 @@ from tests.real.busy import MEBIBYTE, Busy, ByHand, busy_containers, container_b
 from tests.real.checked import MEMORY_TOLERANCE_BYTES, check
 from tests.real.dockerd import IMAGE, Dockerd, inside_uml
 from tests.real.kernel_says import Says, is_v1, kernel_says, network_says
+from tests.real.kernel_says_more import kernel_says_more
 from tests.real.needs import require
 
 pytestmark = pytest.mark.real
@@ -64,7 +65,11 @@ def by_hand(root: None) -> Iterator[ByHand]:  # noqa: ARG001 - asked for first
 
 @pytest.fixture(scope="module")
 def agent(docker: Dockerd) -> Iterator[AgentProcess]:
-    labels = {"CGWATCH_METRICS_CONTAINER_LABELS": "com.docker.compose.*"}
+    labels = {
+        "CGWATCH_METRICS_CONTAINER_LABELS": "com.docker.compose.*",
+        # Of a group that is off by default.
+        "CGWATCH_METRICS_INCLUDE": "container_processes,container_threads*",
+    }
     with AgentProcess(docker.url, interval=INTERVAL, environment=labels) as process:
         yield process
 
@@ -73,7 +78,8 @@ def says(busy: Busy, name: str) -> Callable[[], Says]:
     pid = busy.inspect(name, ".State.Pid")
     # Who shares a network namespace shows nothing of it: neither joined nor host.
     network = name not in ("joined", "host")
-    return lambda: kernel_says(busy.cgroup(name)) | (network_says(pid) if network else {})
+    cgroup = busy.cgroup(name)
+    return lambda: kernel_says(cgroup) | kernel_says_more(cgroup) | (network_says(pid) if network else {})
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -289,7 +295,10 @@ def amounts(text: str) -> list[float]:
 def test_a_container_that_no_runtime_made_is_sampled_like_any_other(
     by_hand: ByHand, agent: AgentProcess
 ) -> None:
-    page = check(agent, by_hand.cgroup, lambda: kernel_says(by_hand.cgroup) | network_says(by_hand.pid))
+    cgroup = by_hand.cgroup
+    page = check(
+        agent, cgroup, lambda: kernel_says(cgroup) | kernel_says_more(cgroup) | network_says(by_hand.pid)
+    )
     assert page.identities(by_hand.cgroup) == {frozenset({("id", by_hand.cgroup)})}
     created = page.value("container_creation_time_seconds", id=by_hand.cgroup)
     assert by_hand.made_seconds - CLOCK_SECONDS <= created <= by_hand.made_seconds + 1
