@@ -86,6 +86,8 @@ def says(busy: Busy, name: str) -> Callable[[], Says]:
 def test_every_series_of_a_container_is_what_the_kernel_files_say(
     busy: Busy, agent: AgentProcess, name: str
 ) -> None:
+    # What Docker was asked for, such as shares, shows from when it was told.
+    agent.wait_for(lambda page: page.name_of(busy.cgroup(name)) != "")
     check(agent, busy.cgroup(name), says(busy, name))
 
 
