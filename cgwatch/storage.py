@@ -142,7 +142,7 @@ class Storage:
         returns, all of it is on the disk. Raises ``StorageError``; then nothing of it is stored.
         """
         rows = [_row(kill, (forensics or {}).get(kill.number)) for kill in kills]
-        encoded = msgspec.msgpack.encode(state)
+        encoded = _encoded(msgspec.msgpack.encode, state)
 
         def write(connection: sqlite3.Connection) -> None:
             connection.executemany(_SAVE_KILL, rows)
@@ -330,14 +330,38 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
+def _encoded(encode: Callable[[object], bytes], value: object) -> bytes:
+    """Encode a struct, whatever its texts hold.
+
+    The names of containers and of processes are up to them. Lone surrogates, which no encoder takes, are
+    stored as they are spelled; they must not cost a kill, nor the agent.
+    """
+    try:
+        return encode(value)
+    except UnicodeEncodeError:
+        return encode(_storable(msgspec.to_builtins(value)))
+
+
+def _storable(value: object) -> object:
+    match value:
+        case str():
+            return value.encode(errors="backslashreplace").decode()
+        case dict():
+            return {_storable(key): _storable(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_storable(each) for each in value]
+        case _:
+            return value
+
+
 def _row(kill: OomKill, forensics: Struct | None) -> tuple[object, ...]:
     holder = kill.holder
     return (
         kill.number,
         kill.found_seconds,
-        holder.owner.container_id if holder else None,
-        holder.name if holder else None,
-        (holder.path if holder else None) or kill.path,
-        msgspec.json.encode(kill),
-        None if forensics is None else msgspec.json.encode(forensics),
+        _storable(holder.owner.container_id if holder else None),
+        _storable(holder.name if holder else None),
+        _storable((holder.path if holder else None) or kill.path),
+        _encoded(msgspec.json.encode, kill),
+        None if forensics is None else _encoded(msgspec.json.encode, forensics),
     )

@@ -13,10 +13,11 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from cgwatch.discovery.recognise import recognise
 from cgwatch.oom.kill import Cause, Holder, OomKill, Scope, Source, Victim
-from cgwatch.oom.state import State
+from cgwatch.oom.state import State, Tracked
 from cgwatch.storage import Storage, StorageError, StoredKill
 
 ID = "c0ffee" + "0" * 58
@@ -286,3 +287,25 @@ def test_a_kill_9_at_any_moment_loses_and_doubles_nothing(path: str) -> None:
             assert numbers == list(range(state.next_number - 1, 0, -1))
             assert numbers[0] in (acknowledged, acknowledged + 1)
             acknowledged = numbers[0]
+
+
+@pytest.mark.parametrize("surrogate", [0xDCFF, 0xD800, 0xDC80])
+def test_names_that_are_no_unicode_are_stored_as_they_are_spelled(path: str, surrogate: int) -> None:
+    odd = f"a{chr(surrogate)}b"
+    spelled = odd.encode(errors="backslashreplace").decode()
+    kill = structs.replace(a_kill(name=odd), victim=Victim(42, odd))
+    state = structs.replace(
+        a_state(), cgroups={odd: Tracked(Holder(odd, 7, recognise(PATH), odd), 1, 1, 0.0)}
+    )
+
+    with Storage.open(path) as storage:
+        storage.save([kill], state, {1: Evidence(odd)})
+        (stored,) = storage.kills(container=spelled)
+        found = storage.state()
+
+    assert stored.kill.holder is not None
+    assert stored.kill.victim is not None
+    assert (stored.kill.holder.name, stored.kill.victim.command) == (spelled, spelled)
+    assert msgspec.json.decode(stored.forensics or b"", type=Evidence).text == spelled
+    assert found is not None
+    assert found.cgroups.keys() == {spelled}

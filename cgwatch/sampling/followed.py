@@ -14,6 +14,7 @@ from cgwatch.cgroup.files import Descriptors, Fault, KernelFile, Reader
 from cgwatch.cgroup.hierarchy import Hierarchies, Hierarchy
 from cgwatch.cgroup.memory import MemoryStats, keeps_no_peak
 from cgwatch.discovery.recognise import recognise
+from cgwatch.errors import CgroupGoneError
 from cgwatch.model import Cgroup, Container, Description
 from cgwatch.sampling.peak import OwnPeak
 from cgwatch.sampling.tolerance import Circumstances, KernelVersion, reason
@@ -99,6 +100,9 @@ class Followed:
         if settings and not self.is_kept:
             for file in self.files:
                 file.keep()
+            # What was opened by its path just now may be another cgroup's, of the same path.
+            if not self.is_still_there():
+                raise CgroupGoneError(self.home.locate(self.path), "removed, and perhaps made again")
             self._hold_proofs()
         if self._pulse and not settings and self._is_still():
             return self._last

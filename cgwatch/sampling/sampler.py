@@ -209,7 +209,7 @@ class Sampler:
         except CgroupGoneError:
             return None
         absences = list(followed.absences(self._kernel))
-        if any(why is None for _, why in absences) and not followed.is_still_there():
+        if not followed.is_still_there():  # else its files are those of another cgroup of its path
             return None
         self._judge(absences)
         self._judge((fault, followed.why(fault, self._kernel)) for fault in faults)

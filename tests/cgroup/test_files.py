@@ -271,8 +271,15 @@ def test_a_file_is_kept_again_when_there_are_descriptors_again(tmp_path: Path) -
     assert descriptors.kept == 0
 
 
-def test_a_negative_budget_keeps_nothing() -> None:
-    assert Descriptors(-1).budget == 0
+def test_a_negative_budget_keeps_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("1\n")
+    descriptors = Descriptors(-1)
+    file = KernelFile(f"{tmp_path}/file", File("file", integer, pulse=True), descriptors)
+
+    file.keep()
+
+    assert (file.is_kept, descriptors.kept) == (False, 0)
+    assert file.read([]) == 1
 
 
 class Recorder:

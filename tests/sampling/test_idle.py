@@ -155,3 +155,29 @@ def test_without_kept_descriptors_everything_is_read_at_each_tick(tmp_path: Path
     assert sample.memory is not None
     assert sample.memory.events.oom_kill == 7
     node.close()
+
+
+@pytest.mark.parametrize("ticks", range(ROUND_TICKS + 2))
+def test_files_that_are_kept_again_are_never_those_of_another_cgroup_of_the_same_path(
+    tmp_path: Path, ticks: int
+) -> None:
+    node = Node(tmp_path / "node", budget=0)
+    # With as many cgroups as before, nothing but an answer of a descriptor tells whether they are the same.
+    node.v2("/", cgroup__stat="nr_descendants 2\nnr_dying_descendants 0\n")
+    for path in ("/docker", PATH):
+        node.v2(path)
+    for _ in range(ticks + 1):
+        before = node.samples()[PATH].container.cgroup
+    (node.cgroup / PATH.lstrip("/")).rename(tmp_path / "gone")
+    made = node.v2(PATH, memory__current="12288\n")
+    node.descriptors.budget = 10_000
+
+    for _ in range(3):
+        found = node.samples().get(PATH)
+        if found is not None:
+            assert found.container.cgroup.inode == made.stat().st_ino != before.inode
+            assert found.memory is not None
+            assert found.memory.usage_bytes == 12288
+    assert found is not None
+    assert node.failures == []
+    node.close()
