@@ -75,7 +75,7 @@ def measure(sampler: Sampler, renderer: Renderer, burst: Burst, rounds: int, clo
 
 
 def _page(renderer: Renderer, snapshot: Snapshot) -> bytes:
-    return renderer.render(snapshot, Format.TEXT).encode()
+    return b"".join(renderer.page(snapshot, Format.TEXT).chunks())  # as the server does
 
 
 def _timed(clock: Clock, function: Callable[[], object]) -> float:

@@ -23,13 +23,13 @@ def _created(sample: Sample, snapshot: Snapshot) -> Number | None:
 
 
 def _creation_time(sample: Sample, snapshot: Snapshot) -> Iterable[Row]:
-    yield "", _created(sample, snapshot)
+    return (("", _created(sample, snapshot)),)
 
 
 def _start_time(sample: Sample, snapshot: Snapshot) -> Iterable[Row]:
     description = sample.container.description
     said = description.started_seconds if description else None
-    yield "", said if said is not None else _created(sample, snapshot)
+    return (("", said if said is not None else _created(sample, snapshot)),)
 
 
 _HEALTH = {None: -1, "healthy": 1}

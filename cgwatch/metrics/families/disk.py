@@ -9,6 +9,7 @@ disk below it does not do as well, and with them a sum over ``device`` would cou
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from operator import attrgetter
 
 from cgwatch.cgroup.io import IoDevice, IoStats
@@ -28,12 +29,18 @@ def device_label(snapshot: Snapshot, major: int, minor: int) -> str:
 
 def _by_device(of_device: OfDevice, of_disk: OfDisk | None) -> Callable[[IoStats, Snapshot], Iterable[Row]]:
     def own(devices: Iterable[IoDevice], snapshot: Snapshot) -> list[Row]:
-        return [(device_label(snapshot, device.major, device.minor), of_device(device)) for device in devices]
+        # Most kernels have few of these numbers: no labels are made for those that they have not got.
+        return [
+            (device_label(snapshot, device.major, device.minor), value)
+            for device in devices
+            if (value := of_device(device)) is not None
+        ]
 
     def rows(io: IoStats, snapshot: Snapshot) -> Iterable[Row]:
-        devices = io.devices or ()
+        devices = io.devices
         if of_disk is None or not snapshot.disks or not _is_of_root(io, snapshot):
-            return own(devices, snapshot)
+            return own(devices, snapshot) if devices else ()
+        devices = devices or ()
         disks = [disk for disk in snapshot.disks if _is_shown(disk) and of_disk(disk) is not None]
         told = {(disk.major, disk.minor) for disk in disks}
         return [
@@ -55,14 +62,18 @@ def _is_shown(disk: Disk) -> bool:
 
 def _blkio(io: IoStats, snapshot: Snapshot) -> Iterable[Row]:
     for device in io.devices or ():
-        device_labels = device_label(snapshot, device.major, device.minor)
-        numbers = f'{device_labels},major="{device.major}",minor="{device.minor}"'
+        labels = device_label(snapshot, device.major, device.minor)
         operations = device.bytes_by_operation or (
             ("Read", device.read_bytes_total),
             ("Write", device.written_bytes_total),
         )
         for operation, value in operations:
-            yield f"{numbers},{label('operation', operation)}", value
+            yield _operation(labels, device.major, device.minor, operation), value
+
+
+@lru_cache(maxsize=1024)
+def _operation(device_labels: str, major: int, minor: int, operation: str) -> str:
+    return f'{device_labels},major="{major}",minor="{minor}",{label("operation", operation)}'
 
 
 def _disk(

@@ -8,6 +8,7 @@ of its own, so that none begins or ends when the state changes. With the contain
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 from cgwatch.metrics.families.base import Family, Number, Part, Row, Type
 from cgwatch.metrics.text import label
@@ -19,12 +20,13 @@ _HEALTH = ("starting", "healthy", "unhealthy")
 _NOT_DESCRIBED = "for what no runtime's API describes"
 
 
-def _one_of(name: str, words: tuple[str, ...], said: str | None) -> Iterable[Row]:
+@lru_cache(maxsize=64)
+def _one_of(name: str, words: tuple[str, ...], said: str | None) -> tuple[Row, ...]:
     """Give a series for each word: 1 for what is said."""
     if not said:
-        return []
+        return ()
     known = words if said in words else (*words, said)
-    return [(label(name, word), int(word == said)) for word in known]
+    return tuple((label(name, word), int(word == said)) for word in known)
 
 
 def _states(said: Description, _snapshot: Snapshot) -> Iterable[Row]:
