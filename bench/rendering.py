@@ -75,7 +75,7 @@ def measure(sampler: Sampler, renderer: Renderer, burst: Burst, rounds: int, clo
 
 
 def _page(renderer: Renderer, snapshot: Snapshot) -> bytes:
-    return b"".join(renderer.page(snapshot, Format.TEXT).chunks())  # as the server does
+    return renderer.write(snapshot, Format.TEXT, b"".join)
 
 
 def _timed(clock: Clock, function: Callable[[], object]) -> float:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from cgwatch import __version__
 from cgwatch.metrics.compression import Compressed, compress
@@ -12,8 +13,10 @@ from cgwatch.metrics.labels import LabelCensus
 from cgwatch.metrics.landing import About, Health
 from cgwatch.metrics.negotiation import Format
 from cgwatch.metrics.own import OwnMetrics
-from cgwatch.metrics.render import Census, Page, Renderer
+from cgwatch.metrics.render import Census, Renderer
 from cgwatch.model import Kind, Snapshot
+
+T = TypeVar("T")
 
 LOG = logging.getLogger(__name__)
 
@@ -48,13 +51,11 @@ class Noted:
 
 
 class _Rendered:
-    """One page of the containers, and what clients were sent of it."""
+    """What clients were sent of the containers of one snapshot."""
 
-    __slots__ = ("compressed", "lock", "page", "plain")
+    __slots__ = ("compressed", "plain")
 
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.lock = threading.Lock()
+    def __init__(self) -> None:
         self.plain: tuple[bytes, ...] | None = None
         self.compressed: Compressed | None = None
 
@@ -100,39 +101,45 @@ class LatestPages:
     def page(self, form: Format, names: frozenset[str]) -> tuple[bytes, ...]:
         """Return the whole exposition in pieces; ``names`` are the families wanted, empty for all."""
         own = self._own_page(form, names)
-        rendered = self._containers(form, names)
-        with rendered.lock:
+        # However many scrapes there are at once, one of them renders and the others find its page.
+        with self._lock:
+            rendered = self._rendered_for(form, names)
             if rendered.plain is None:
-                rendered.plain = tuple(rendered.page.chunks())
+                rendered.plain = self._write(form, names, tuple)
             return (*rendered.plain, own)
 
     def compressed(self, form: Format, names: frozenset[str]) -> bytes:
         """Return the same, compressed by gzip."""
         own = self._own_page(form, names)
-        rendered = self._containers(form, names)
-        with rendered.lock:
+        with self._lock:
+            rendered = self._rendered_for(form, names)
             if rendered.compressed is None:
-                rendered.compressed = compress(rendered.page.chunks())
+                # Family by family: the page itself, which may be megabytes, is never there as a whole.
+                rendered.compressed = (
+                    self._write(form, names, compress) if rendered.plain is None else compress(rendered.plain)
+                )
         return rendered.compressed.completed((own,))
 
     def _own_page(self, form: Format, names: frozenset[str]) -> bytes:
         # Before the containers: a tick in between must not make the page say that it is newer than they are.
         return self._own.page(form, names) + (b"# EOF\n" if form is Format.OPENMETRICS else b"")
 
-    def _containers(self, form: Format, names: frozenset[str]) -> _Rendered:
-        # However many scrapes there are at once, one of them renders and the others find its page.
-        with self._lock:
-            snapshot = self.snapshot
-            if snapshot is None:
-                return _Rendered(Page(form, ()))
-            if names:
-                return _Rendered(self._renderer.page(snapshot, form, names))
-            if self._rendered_of is not snapshot:
-                self._rendered_of, self._rendered = snapshot, {}
-            if form not in self._rendered:
-                self._rendered[form] = _Rendered(self._renderer.page(snapshot, form))
-                self._noted.note(self._renderer.census, self._renderer.label_census)
-            return self._rendered[form]
+    def _rendered_for(self, form: Format, names: frozenset[str]) -> _Rendered:
+        """Return what there is of the latest snapshot; of some families alone nothing is kept."""
+        if names:
+            return _Rendered()
+        if self._rendered_of is not self.snapshot:
+            self._rendered_of, self._rendered = self.snapshot, {}
+        return self._rendered.setdefault(form, _Rendered())
+
+    def _write(self, form: Format, names: frozenset[str], take: Callable[[Iterable[bytes]], T]) -> T:
+        snapshot = self._rendered_of if not names else self.snapshot
+        if snapshot is None:
+            return take(())
+        written = self._renderer.write(snapshot, form, take, names)
+        if not names:
+            self._noted.note(self._renderer.census, self._renderer.label_census)
+        return written
 
     def health(self) -> Health:
         """Alive: the last tick is at most three intervals old. Ready: there is a snapshot to show."""

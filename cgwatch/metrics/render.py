@@ -8,8 +8,8 @@ once in its life. While most containers are idle, what each of them says is kept
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
@@ -20,6 +20,8 @@ from cgwatch.metrics.labels import CadvisorScheme, LabelCensus, Scheme, Survey
 from cgwatch.metrics.negotiation import Format
 from cgwatch.metrics.selection import Selection
 from cgwatch.model import Container, Kind, Sample, Snapshot
+
+T = TypeVar("T")
 
 _QUIET, _BUSY = 0.9, 0.7
 """From which share of unchanged containers on fragments are kept, and below which no more."""
@@ -46,18 +48,8 @@ class Census(Struct, frozen=True):
     cgroups_left_out: int = 0
 
 
-class Page(Struct, frozen=True):
-    """One page. Immutable: it may be sent while the next one is being written."""
-
-    form: Format
-    families: Sequence[tuple[Family, Iterable[str]]]
-
-    def chunks(self) -> Iterator[bytes]:
-        """Yield one family after the other: a whole page may be megabytes."""
-        for family, texts in self.families:
-            text = "".join(texts)
-            if text:
-                yield (_header(family, self.form) + text).encode()
+class _NoRoomError(Exception):
+    """The page passes its bounds."""
 
 
 class Renderer:
@@ -100,45 +92,56 @@ class Renderer:
 
     def render(self, snapshot: Snapshot, form: Format, names: frozenset[str] = frozenset()) -> str:
         """Return the page without its end marker; ``names`` are the families wanted, empty for all."""
-        return b"".join(self.page(snapshot, form, names).chunks()).decode()
+        return self.write(snapshot, form, b"".join, names).decode()
 
-    def page(self, snapshot: Snapshot, form: Format, names: frozenset[str] = frozenset()) -> Page:
-        """Write a page; ``names`` as for ``render``."""
+    def write(
+        self,
+        snapshot: Snapshot,
+        form: Format,
+        take: Callable[[Iterator[bytes]], T],
+        names: frozenset[str] = frozenset(),
+    ) -> T:
+        """Write a page, and return what ``take`` makes of its pieces; ``names`` as for ``render``.
+
+        There is a piece for each family, and none is written before it is taken: a whole page may be
+        megabytes. ``take`` is called a second time where it turns out on the way that a page passes its
+        bounds.
+        """
         everyone = (*snapshot.samples, *snapshot.stopped)
         self._encode(everyone)
         samples = [sample for sample in everyone if self._blocks[id(sample.container)][1]]
         blocks = [self._blocks[id(sample.container)][1] for sample in samples]
         families = [family for family in self._families if not names or _is_wanted(family, form, names)]
-        stamp = self._stamp(snapshot, form)
         if not self._is_quiet and not self._is_tight:
-            page = self._direct(families, Columns(snapshot, samples, blocks, stamp), form, snapshot)
-            if page is not None:
+            columns = Columns(snapshot, samples, blocks, self._stamp(snapshot, form))
+            try:
+                taken = take(self._direct(families, columns, form, snapshot))
+            except _NoRoomError:
+                self._is_tight = True
+            else:
                 if not names:
                     self._is_quiet = not self._timestamps and self._unchanged(samples) >= _QUIET
-                return page
-            self._is_tight = True
-        return self._by_fragments(families, samples, blocks, form, snapshot)
+                return taken
+        return take(self._by_fragments(families, samples, blocks, form, snapshot))
 
     def _direct(
         self, families: Iterable[Family], columns: Columns, form: Format, snapshot: Snapshot
-    ) -> Page | None:
-        """Write the families one after the other; ``None`` where that passes the bounds."""
+    ) -> Iterator[bytes]:
+        """Write the families one after the other; raises ``_NoRoomError`` where that passes the bounds."""
         stamp = self._stamp(snapshot, form)
-        texts: list[tuple[Family, tuple[str, ...]]] = []
         series = size = 0
         for family in families:
             if family.part is Part.SNAPSHOT:
-                texts.append((family, (_of_the_node(family, snapshot, stamp),)))
+                yield from _piece(family, form, _of_the_node(family, snapshot, stamp))
                 continue
             lines = columns.lines(family)
             text = "".join(lines)
-            texts.append((family, (text,)))
             series += len(lines)
             size += len(text) if text.isascii() else len(text.encode())
             if not self._bounds.has_room(series, size):
-                return None
+                raise _NoRoomError
+            yield from _piece(family, form, text)
         self.census = Census(series, size)
-        return Page(form, texts)
 
     def _by_fragments(
         self,
@@ -147,21 +150,19 @@ class Renderer:
         blocks: Sequence[str],
         form: Format,
         snapshot: Snapshot,
-    ) -> Page:
+    ) -> Iterator[bytes]:
         """Write what has changed; where there is no room for all, leave out the least important cgroups."""
         stamp = self._stamp(snapshot, form)
         written = self._write(samples, blocks, snapshot, stamp)
-        columns = [[each.texts[number] for each in written] for number in range(len(self._writers))]
-        texts: list[tuple[Family, Iterable[str]]] = []
         for family in families:
             if family.part is Part.SNAPSHOT:
-                texts.append((family, (_of_the_node(family, snapshot, stamp),)))
+                text = _of_the_node(family, snapshot, stamp)
             else:
                 number, index = self._places[family.name]
-                texts.append((family, [each[index] for each in columns[number] if each]))
+                text = "".join([texts[index] for each in written if (texts := each.texts[number])])
+            yield from _piece(family, form, text)
         if not self._is_quiet and not self._is_tight:
             self._fragments = {}  # the next page is written directly
-        return Page(form, texts)
 
     def _write(
         self, samples: Sequence[Sample], blocks: Sequence[str], snapshot: Snapshot, stamp: str
@@ -244,6 +245,11 @@ def _of_the_node(family: Family, snapshot: Snapshot, stamp: str) -> str:
             if value is not None
         ]
     )
+
+
+def _piece(family: Family, form: Format, text: str) -> Iterator[bytes]:
+    if text:
+        yield (_header(family, form) + text).encode()
 
 
 def _header(family: Family, form: Format) -> str:

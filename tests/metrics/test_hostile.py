@@ -6,8 +6,10 @@ import gzip
 import logging
 import re
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
+from typing import TypeVar
 
 import pytest
 
@@ -20,9 +22,11 @@ from cgwatch.metrics.labels import CadvisorScheme, Shown
 from cgwatch.metrics.negotiation import Format
 from cgwatch.metrics.own import OwnMetrics
 from cgwatch.metrics.pages import LatestPages
-from cgwatch.metrics.render import Bounds, Page, Renderer
+from cgwatch.metrics.render import Bounds, Renderer
 from cgwatch.metrics.server import Server
 from cgwatch.model import Cgroup, Container, Description, Runtime, Sample, Snapshot
+
+T = TypeVar("T")
 
 MEBIBYTE = 1 << 20
 CONTAINERS = 5000
@@ -63,9 +67,15 @@ class Counting(Renderer):
 
     rendered = 0
 
-    def page(self, snapshot: Snapshot, form: Format, names: frozenset[str] = frozenset()) -> Page:
+    def write(
+        self,
+        snapshot: Snapshot,
+        form: Format,
+        take: Callable[[Iterator[bytes]], T],
+        names: frozenset[str] = frozenset(),
+    ) -> T:
         self.rendered += 1
-        return super().page(snapshot, form, names)
+        return super().write(snapshot, form, take, names)
 
 
 def renderer_of(bounds: Bounds) -> Counting:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import gzip
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import pytest
 
@@ -13,9 +15,11 @@ from cgwatch.metrics.families import FAMILIES
 from cgwatch.metrics.negotiation import Format
 from cgwatch.metrics.own import OwnMetrics
 from cgwatch.metrics.pages import LatestPages
-from cgwatch.metrics.render import Page, Renderer
+from cgwatch.metrics.render import Renderer
 from cgwatch.model import Cgroup, Container, Sample, Snapshot
 from tests.golden.reading import series_of
+
+T = TypeVar("T")
 
 WAIT_SECONDS = 20
 ALL: frozenset[str] = frozenset()
@@ -41,11 +45,17 @@ class FakeRenderer(Renderer):
         self.gate = threading.Event()
         self.gate.set()
 
-    def page(self, snapshot: Snapshot, form: Format, names: frozenset[str] = ALL) -> Page:
+    def write(
+        self,
+        snapshot: Snapshot,
+        form: Format,
+        take: Callable[[Iterator[bytes]], T],
+        names: frozenset[str] = ALL,
+    ) -> T:
         self.rendered.append((snapshot.sequence, form, names))
         self.entered.set()
         assert self.gate.wait(WAIT_SECONDS)
-        return Page(form, [(FAMILIES[0], [f"# snapshot {snapshot.sequence}\n"])])
+        return take(iter([f"# snapshot {snapshot.sequence}\n".encode()]))
 
 
 def snapshot_of(sequence: int, monotonic_seconds: float = 0.0, paths: tuple[str, ...] = ("/",)) -> Snapshot:
