@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from operator import is_
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from cgwatch.cgroup.hierarchy import Hierarchy
 from cgwatch.model import Kind, Snapshot
 from cgwatch.oom.dialect import Told
 from cgwatch.oom.keeper import Keeper
-from cgwatch.oom.observation import LogLost
+from cgwatch.oom.observation import LogLost, LogPlace
 from cgwatch.oom.sources import Look, Message, SourceState
 from cgwatch.oom.watching import Watched
 from cgwatch.sampling.followed import Followed
@@ -25,6 +25,9 @@ class Watcher(Protocol):
 
     def watch(self, cgroups: Mapping[str, Watched], /) -> None:
         """Watch these from now on, and no others."""
+
+    def catch_up(self, after: LogPlace | None, /) -> Iterable[Message]:
+        """Return what was logged since that place."""
 
 
 class OomDesk:
@@ -46,6 +49,12 @@ class OomDesk:
         self._memory = memory
         self._source_is = source_is
         self._followed: list[Followed] = []
+
+    def begin(self) -> None:
+        """Go on where the ledger was left, and the kernel's log: that is read before the first sample is."""
+        state = self.keeper.begin()
+        for message in self._watcher.catch_up(state.log_place):
+            self.take(message)
 
     def sampled(self, snapshot: Snapshot) -> Mapping[str, int]:
         """Take a snapshot; return the kills by the path of the cgroup that they count for."""
@@ -72,7 +81,7 @@ class OomDesk:
         match message:
             case Told():
                 self.keeper.told(message)
-            case LogLost():
+            case LogLost() | LogPlace():
                 self.keeper.observe(message)
             case Look(path):
                 self.keeper.looked(self._sampler.look(path))

@@ -23,6 +23,7 @@ from cgwatch.oom.observation import Observation, Reading
 from cgwatch.oom.readings import Counters, counters_of, death_of, holder_of
 from cgwatch.oom.state import State
 from cgwatch.oom.tally import Tally
+from cgwatch.proc.machine import read_boot_id
 from cgwatch.proc.vmstat import read_vmstat
 
 LOG = logging.getLogger(__name__)
@@ -113,8 +114,8 @@ class Keeper:
         """The ledger's state; ``None`` before the first snapshot."""
         return self._state
 
-    def begin(self, boot_id: str) -> None:
-        """Go on from what is stored, if it is of this boot."""
+    def begin(self, boot_id: str | None = None) -> State:
+        """Go on from what is stored, if it is of this boot; return the ledger's state."""
         saved: State | None = None
         next_number = 1
         if self._store is not None:
@@ -129,7 +130,7 @@ class Keeper:
                 self._could_not_store(error)
         state, kills = ledger.begin(
             saved,
-            boot_id=boot_id,
+            boot_id=self._boot_id() if boot_id is None else boot_id,
             seconds=self._clock(),
             reads_log=self._reads_log,
             next_number=next_number,
@@ -137,6 +138,7 @@ class Keeper:
         self._state = state
         self._first_number = next_number
         self._take(kills)
+        return state
 
     def sampled(self, snapshot: Snapshot) -> None:
         """Take the counters of all cgroups; the node's is read last, since it is ahead of all others."""
@@ -230,7 +232,8 @@ class Keeper:
 
     def _note(self, kill: OomKill) -> None:
         source = str(kill.sources[0]) if kill.sources else str(Source.NODE)
-        after = kill.found_seconds - kill.killed_seconds if kill.killed_seconds is not None else None
+        is_timed = kill.killed_seconds is not None and not kill.while_down
+        after = kill.found_seconds - (kill.killed_seconds or 0.0) if is_timed else None
         self._observer.oom_counted(source, after)
         holder = kill.holder
         LOG.warning(
@@ -250,6 +253,13 @@ class Keeper:
                 "OOM kills cannot be stored; they are counted, and stored when it is possible again",
                 extra={"problem": str(error)},
             )
+
+    def _boot_id(self) -> str:
+        try:
+            return read_boot_id(self._proc_root)
+        except KernelFileError as fault:
+            self._failed(fault)
+            return ""
 
     def _node_total(self) -> int | None:
         try:
