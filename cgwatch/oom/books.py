@@ -142,6 +142,10 @@ class Books:
     def _without_line(self, entry: OpenKill, line: KernelKill) -> OpenKill:
         """Take back a line that was given to an entry for want of a better one."""
         self.lines.append(PendingLine(line, settled=True))
+        return self.unsaid(entry)
+
+    def unsaid(self, entry: OpenKill) -> OpenKill:
+        """Return an entry without what its line says, which may be said of another kill."""
         sources = tuple(source for source in entry.kill.sources if source is not Source.LOG)
         kill = structs.replace(
             entry.kill, victim=None, log_sequence=None, killed_seconds=None, sources=sources

@@ -188,6 +188,18 @@ class Ledgers(RuleBasedStateMachine):
         ):
             self.observe(self.kernel.died(place))
 
+    @rule(
+        places=st.lists(st.sampled_from(PLACES[:5]), min_size=1, max_size=4, unique=True), oom=st.booleans()
+    )
+    def containers_are_killed_and_removed_at_once(self, places: list[str], oom: bool) -> None:  # noqa: FBT001 - drawn
+        for place in places:
+            self.kernel.make(place)
+            self.kernel.kill(place, quiet=True)
+            if not any(path.startswith(place + "/") for path in self.kernel.cgroups):
+                self.observe(self.kernel.died(place, oom=oom))
+                self.kernel.remove(place)
+        self.is_whole = False
+
     @rule()
     def the_agent_is_restarted(self) -> None:
         self.saved = msgspec.json.decode(msgspec.json.encode(self.state), type=State)
