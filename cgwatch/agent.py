@@ -345,7 +345,11 @@ def _keeper(settings: Settings, own: OwnMetrics) -> tuple[Keeper | None, Storage
         proc_root=settings.roots.proc,
         clock=time.time,
         monotonic=time.monotonic,
-        tally=Tally(retain_seconds=settings.oom.retain_seconds, most_series=settings.oom.series),
+        tally=Tally(
+            retain_seconds=settings.oom.retain_seconds,
+            most_series=settings.oom.series,
+            with_image=settings.oom.image_label,
+        ),
         observer=own,
         failed=FailureLog(own),
         store=storage,

@@ -349,7 +349,9 @@ class Books:
             for death in self.deaths:
                 said = death.died.holder
                 if death.died.container_id == holder.owner.container_id and said.name is not None:
-                    return structs.replace(holder, name=said.name, image=said.image)
+                    return structs.replace(
+                        holder, name=said.name, image=said.image, in_kubernetes=said.in_kubernetes
+                    )
         return holder
 
     def _death(self, kill: OomKill) -> Death | None:

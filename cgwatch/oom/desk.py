@@ -49,6 +49,7 @@ class OomDesk:
         self._memory = memory
         self._source_is = source_is
         self._followed: list[Followed] = []
+        keeper.counters.events_are_local = memory is not None and memory.has_local_events
 
     def begin(self) -> None:
         """Go on where the ledger was left, and the kernel's log: that is read before the first sample is."""

@@ -20,7 +20,7 @@ from cgwatch.oom.forensics import collect
 from cgwatch.oom.history import History
 from cgwatch.oom.kill import Holder, OomKill, Source
 from cgwatch.oom.observation import Observation, Reading
-from cgwatch.oom.readings import Counters, counters_of, death_of, holder_of
+from cgwatch.oom.readings import Counters, death_of, holder_of
 from cgwatch.oom.state import State
 from cgwatch.oom.tally import Tally
 from cgwatch.proc.machine import read_boot_id
@@ -94,7 +94,7 @@ class Keeper:
         self._failed = failed
         self._store = store
         self._reads_log = reads_log
-        self._counters = Counters()
+        self.counters = Counters()
         self._holders: dict[str, Holder] = {}
         self._saved_seconds = 0.0
         self._unsaved: dict[int, OomKill] = {}
@@ -146,7 +146,7 @@ class Keeper:
         if self._state is None:
             self.begin(snapshot.machine.boot_id if snapshot.machine else "")
         had_base = self._state is not None and self._state.has_base
-        counters = self._counters.of(snapshot.samples)
+        counters = self.counters.of(snapshot.samples)
         if not self._holders or len(counters) != len(self._holders):
             self._holders = {
                 sample.container.owner.container_id: holder_of(sample.container)
@@ -162,7 +162,7 @@ class Keeper:
 
     def looked(self, found: Iterable[tuple[Container, MemoryStats | None]]) -> None:
         """Take the counters of a few cgroups, the innermost first: something happened there."""
-        counters = tuple(counters_of(container, memory) for container, memory in found)
+        counters = tuple(self.counters.of_one(container, memory) for container, memory in found)
         self.observe(Reading(self._clock(), self._monotonic(), counters, self._node_total()))
 
     def died(self, event: Lifecycle, described: Description | None) -> None:

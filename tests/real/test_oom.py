@@ -268,3 +268,16 @@ def test_a_kernel_with_cgroup_v2_keeps_these_promises() -> None:
     )
     assert done.status == 0, done.output
     assert " passed" in done.output
+
+
+def test_a_kernel_whose_memory_events_are_local_keeps_them_as_well() -> None:
+    require(uml_available())
+    chosen = "bare or above or thirty"
+    pytest_command = f"{sys.executable} -m pytest -q -p no:cacheprovider {__file__} -k '{chosen}'"
+    done = run_in_uml(
+        ["sh", "-c", f"mount -o remount,memory_localevents /sys/fs/cgroup && exec {pytest_command}"],
+        environment={IN_UML: "1"},
+        memory="512M",
+    )
+    assert done.status == 0, done.output
+    assert "3 passed" in done.output
