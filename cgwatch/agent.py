@@ -159,7 +159,7 @@ class Agent:
             case Lifecycle(runtime, container_id, action, exit_code=exit_code):
                 before = self._descriptions.get(container_id)
                 if self._ooms is not None:
-                    self._ooms.keeper.died(message, before)
+                    self._ooms.died(message, before)
                 if before is not None and exit_code is not None:
                     self._describe((structs.replace(before, exit_code=exit_code),))
                 self._own.happened(runtime, action)

@@ -8,7 +8,8 @@ from operator import is_
 from typing import Protocol
 
 from cgwatch.cgroup.hierarchy import Hierarchy
-from cgwatch.model import Kind, Snapshot
+from cgwatch.discovery.runtime import Lifecycle
+from cgwatch.model import Description, Kind, Snapshot
 from cgwatch.oom.dialect import Told
 from cgwatch.oom.keeper import Keeper
 from cgwatch.oom.observation import LogLost, LogPlace
@@ -76,6 +77,13 @@ class OomDesk:
                     if memory in each.places and each.path != "/"
                 }
             )
+
+    def died(self, event: Lifecycle, described: Description | None) -> None:
+        """Take what a runtime said of a container; at its end its cgroup may be there for one last look."""
+        path = self.keeper.path_of(event.container_id) if event.action in ("die", "oom") else None
+        if path is not None:
+            self.keeper.looked(self._sampler.look(path))
+        self.keeper.died(event, described)
 
     def take(self, message: Message) -> None:
         """Take what a source told."""

@@ -165,6 +165,11 @@ class Keeper:
         counters = tuple(self.counters.of_one(container, memory) for container, memory in found)
         self.observe(Reading(self._clock(), self._monotonic(), counters, self._node_total()))
 
+    def path_of(self, container_id: str) -> str | None:
+        """Return the path of a container's cgroup, if it was in the last snapshot."""
+        holder = self._holders.get(container_id)
+        return holder.path if holder else None
+
     def died(self, event: Lifecycle, described: Description | None) -> None:
         """Take what a runtime said of a container's end."""
         death = death_of(event, described, self._holders)
