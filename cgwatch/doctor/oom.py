@@ -90,5 +90,5 @@ def oom_notices(host: Host, survey: Survey) -> Iterator[Finding]:
             subject,
             f"{control} cannot be written",
             _AT_THE_NEXT_TICK,
-            "run as root, and mount the cgroup file system read-write; or use cgroup v2: there reading will do",
+            "run as root, and mount the cgroup file system read-write; on cgroup v2 reading will do",
         )
