@@ -38,7 +38,7 @@ from cgwatch.oom.desk import OomDesk
 from cgwatch.oom.dialect import Told
 from cgwatch.oom.keeper import Keeper
 from cgwatch.oom.kernel_log import Start
-from cgwatch.oom.observation import LogLost
+from cgwatch.oom.observation import LogLost, LogPlace
 from cgwatch.oom.sources import Look, Sources, SourceState
 from cgwatch.oom.tally import Tally
 from cgwatch.sampling.plan import Plan
@@ -149,7 +149,7 @@ class Agent:
     def take(self, message: Message | oom_sources.Message) -> None:
         """Take what a runtime's watcher or the kernel told."""
         match message:
-            case Told() | LogLost() | Look() | SourceState():
+            case Told() | LogLost() | LogPlace() | Look() | SourceState():
                 if self._ooms is not None:
                     self._ooms.take(message)
             case Described(_, descriptions):
@@ -159,7 +159,7 @@ class Agent:
             case Lifecycle(runtime, container_id, action, exit_code=exit_code):
                 before = self._descriptions.get(container_id)
                 if self._ooms is not None:
-                    self._ooms.keeper.died(message, before)
+                    self._ooms.died(message, before)
                 if before is not None and exit_code is not None:
                     self._describe((structs.replace(before, exit_code=exit_code),))
                 self._own.happened(runtime, action)
@@ -300,6 +300,8 @@ def run(settings: Settings) -> None:
         ooms=ooms,
     )
     _stop_on_signals(inbox)
+    if ooms:
+        ooms.begin()
     agent.tick()
     server.start()
     if sources:
@@ -343,7 +345,11 @@ def _keeper(settings: Settings, own: OwnMetrics) -> tuple[Keeper | None, Storage
         proc_root=settings.roots.proc,
         clock=time.time,
         monotonic=time.monotonic,
-        tally=Tally(retain_seconds=settings.oom.retain_seconds, most_series=settings.oom.series),
+        tally=Tally(
+            retain_seconds=settings.oom.retain_seconds,
+            most_series=settings.oom.series,
+            with_image=settings.oom.image_label,
+        ),
         observer=own,
         failed=FailureLog(own),
         store=storage,

@@ -262,6 +262,9 @@ class Oom(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(ge=10, le=100_000, description="Series of cgwatch_oom_kills_total; the quietest goes first."),
     ] = 1000
+    image_label: Annotated[
+        bool, Meta(description="Give cgwatch_oom_kills_total the image of the container, too.")
+    ] = False
     keep_seconds: Annotated[
         float,
         Meta(

@@ -50,6 +50,7 @@ OTHER = {
     "oom.kernel_log": "false",
     "oom.retain": "1h",
     "oom.series": "20",
+    "oom.image_label": "true",
     "oom.keep": "1d",
     "oom.keep_kills": "100",
     "server.max_requests": "1",

@@ -26,6 +26,7 @@ from cgwatch.doctor import (
     files,
     machine,
     namespaces,
+    oom,
     privileges,
     resources,
     runtimes,
@@ -38,7 +39,7 @@ from cgwatch.errors import AccessDeniedError, FileMissingError, NoCgroupsError
 from cgwatch.groups import Groups
 from cgwatch.metrics.families import FAMILIES
 from cgwatch.metrics.landing import About, landing_page
-from cgwatch.settings import Discovery, Docker, Metrics, Roots, Sampling, Settings
+from cgwatch.settings import Discovery, Docker, Metrics, Oom, Roots, Sampling, Settings
 from tests.discovery.fake_docker import FakeDocker
 
 if TYPE_CHECKING:
@@ -810,6 +811,47 @@ def test_an_address_of_another_machine_is_a_warning(v2: Node) -> None:
 
     assert finding.level is Level.WARNING
     assert "--listen" in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("text", "level"), [("oom_kill 7\n", Level.OK), ("nr_free_pages 1\n", Level.NOTE), (None, Level.WARNING)]
+)
+def test_the_nodes_count_of_oom_kills_is_looked_for(v2: Node, text: str | None, level: Level) -> None:
+    (v2.proc / "vmstat").unlink(missing_ok=True)
+    if text is not None:
+        (v2.proc / "vmstat").write_text(text)
+    finding = only(oom.oom_node_counter(v2.host))
+    assert finding.level is level
+    assert bool(finding.consequence) is (level is not Level.OK)
+
+
+def test_cgroups_that_do_not_count_their_own_oom_kills_are_noted(v2: Node) -> None:
+    assert only(oom.oom_counters(v2.host, v2.survey())).level is Level.OK
+    for directory in v2.containers():
+        (directory / "memory.events.local").unlink()
+    finding = only(oom.oom_counters(v2.host, v2.survey()))
+    assert finding.level is Level.NOTE
+    assert f"{len(v2.containers())} of" in finding.found
+    assert "5.2" in finding.advice
+
+
+def test_on_v2_the_kernel_tells_of_kills_by_inotify(v2: Node) -> None:
+    assert only(oom.oom_notices(v2.host, v2.survey())).level is Level.OK
+
+
+def test_on_v1_it_takes_a_file_that_can_be_written(v1: Node) -> None:
+    finding = only(oom.oom_notices(v1.host, v1.survey()))
+    assert finding.level is Level.WARNING
+    assert "next tick" in finding.consequence
+    (v1.cgroup / "memory" / "cgroup.event_control").write_text("")
+    assert only(oom.oom_notices(v1.host, v1.survey())).level is Level.OK
+
+
+def test_who_wants_no_ledger_is_told_nothing_of_its_sources(v2: Node) -> None:
+    host = structs.replace(v2.host, settings=structs.replace(v2.settings, oom=Oom(enabled=False)))
+    assert worse_than_ok(oom.oom_node_counter(host)) == []
+    assert worse_than_ok(oom.oom_counters(host, v2.survey())) == []
+    assert worse_than_ok(oom.oom_notices(host, v2.survey())) == []
 
 
 def in_state(node: Node, directory: Path) -> Host:

@@ -41,6 +41,8 @@ class Hierarchy(Struct, frozen=True):
     """Where its root is in our file system."""
     prefix: str = "/"
     """The cgroup that ``directory`` shows: ``/`` unless only a part of the hierarchy is bound here."""
+    has_local_events: bool = False
+    """v2: ``memory.events`` counts the cgroup alone (mount option ``memory_localevents``, since 5.2)."""
 
     def locate(self, path: str) -> str:
         """Return the directory of the cgroup ``path``, which is ``prefix`` or below it."""
@@ -143,7 +145,8 @@ def _from_mounts(mounts: Iterable[Mount]) -> list[Hierarchy]:
         prefix = "/" if mount.root.startswith("/..") else mount.root
         rank = (prefix != "/", len(mount.mount_point), mount.mount_point)
         if key not in best or rank < best[key][0]:
-            best[key] = (rank, Hierarchy(version, controllers, mount.mount_point, prefix))
+            is_local = version > 1 and "memory_localevents" in mount.options
+            best[key] = (rank, Hierarchy(version, controllers, mount.mount_point, prefix, is_local))
     return [hierarchy for _, hierarchy in best.values()]
 
 

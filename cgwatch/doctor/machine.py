@@ -71,7 +71,7 @@ def kernel_log(host: Host) -> Iterator[Finding]:
             Level.NOTE,
             "kernel log",
             f"{path}: {error.strerror}",
-            "out-of-memory kills can be counted, but the kernel's words on them cannot be read",
+            "out-of-memory kills are counted all the same, but not which process it was and by whose limit",
             "run as root; in a container: --device /dev/kmsg --cap-add SYSLOG",
         )
     else:

@@ -33,7 +33,8 @@ def docker(host: Host, survey: Survey) -> Iterator[Finding]:
             subject,
             str(problem),
             (f"{counted(named, 'container')} of Docker: " if named else "for containers of Docker: ")
-            + "no labels name, image and container_label_*, and container_health_state is -1",
+            + "no labels name, image and container_label_*, container_health_state is -1, and an OOM kill"
+            " that only Docker can name counts for nobody",
             problem.advice,
         )
     else:

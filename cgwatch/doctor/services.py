@@ -75,7 +75,8 @@ def state_directory(host: Host) -> Iterator[Finding]:
         Level.WARNING,
         subject,
         problem,
-        f"nothing in {directory} would outlive a restart, and no control socket can be there",
+        f"nothing in {directory} would outlive a restart, OOM kills while no agent runs are not found, and no"
+        " control socket can be there",
         "give --state-dir one that this user may write; a unit: StateDirectory=cgwatch; container: a volume",
     )
 

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from cgwatch.discovery.kubernetes import POD_UID, Place, place_of
 from cgwatch.metrics.text import escape, label_name
 from cgwatch.model import Container, Description, Kind, Runtime
 
@@ -133,8 +134,6 @@ class CadvisorScheme:
 
 
 _PREFIX = "container_label_"
-_POD, _NAMESPACE = "io.kubernetes.pod.name", "io.kubernetes.pod.namespace"
-_POD_UID, _CONTAINER = "io.kubernetes.pod.uid", "io.kubernetes.container.name"
 
 
 class KubeletScheme:
@@ -155,22 +154,22 @@ class KubeletScheme:
         """Return the pods."""
         said = [container.description.labels for container in containers if container.description]
         pods = {
-            (labels[_POD_UID], labels.get(_POD, ""), labels.get(_NAMESPACE, ""))
+            (labels[POD_UID], (place := place_of(labels)).pod, place.namespace)
             for labels in said
-            if _POD_UID in labels
+            if POD_UID in labels
         }
         return Survey(pods=tuple(sorted(pods)))
 
     def encode(self, container: Container, survey: Survey) -> str:
         """Return the six labels."""
         description = container.description
-        said: Mapping[str, str] = description.labels if description else {}
-        pod, namespace = said.get(_POD, ""), said.get(_NAMESPACE, "")
+        place = place_of(description.labels) if description else Place()
+        pod, namespace = place.pod, place.namespace
         if container.owner.kind is Kind.POD:
             pods = {uid: (name, space) for uid, name, space in survey.pods}
             pod, namespace = pods.get(container.owner.pod_uid or "", ("", ""))
         labels = {
-            "container": said.get(_CONTAINER, ""),
+            "container": place.container,
             "id": container.cgroup.path,
             "image": description.image if description else "",
             "name": container_name(container),

@@ -268,6 +268,8 @@ class _Oom(Collector):
     def collect(self) -> Iterable[Metric]:
         tally, state = self._keeper.tally, self._keeper.state
         labels = ["runtime", "namespace", "pod", "container", "name", "cause", "scope"]
+        if tally.with_image:
+            labels.append("image")
         kills = CounterMetricFamily(
             "cgwatch_oom_kills",
             "OOM kills by the kernel, also of containers that are gone, and of before a restart of cgwatch.",
@@ -279,7 +281,7 @@ class _Oom(Collector):
             labels=labels,
         )
         for series, count in list(tally.series.items()):
-            values = [str(value) for value in astuple(series)]
+            values = [str(value) for value in astuple(series)[: len(labels)]]
             kills.add_metric(values, count.kills)
             last.add_metric(values, count.last_seconds)
         yield kills

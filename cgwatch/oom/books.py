@@ -142,6 +142,10 @@ class Books:
     def _without_line(self, entry: OpenKill, line: KernelKill) -> OpenKill:
         """Take back a line that was given to an entry for want of a better one."""
         self.lines.append(PendingLine(line, settled=True))
+        return self.unsaid(entry)
+
+    def unsaid(self, entry: OpenKill) -> OpenKill:
+        """Return an entry without what its line says, which may be said of another kill."""
         sources = tuple(source for source in entry.kill.sources if source is not Source.LOG)
         kill = structs.replace(
             entry.kill, victim=None, log_sequence=None, killed_seconds=None, sources=sources
@@ -345,7 +349,9 @@ class Books:
             for death in self.deaths:
                 said = death.died.holder
                 if death.died.container_id == holder.owner.container_id and said.name is not None:
-                    return structs.replace(holder, name=said.name, image=said.image)
+                    return structs.replace(
+                        holder, name=said.name, image=said.image, in_kubernetes=said.in_kubernetes
+                    )
         return holder
 
     def _death(self, kill: OomKill) -> Death | None:

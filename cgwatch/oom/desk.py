@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from operator import is_
 from typing import Protocol
 
 from cgwatch.cgroup.hierarchy import Hierarchy
-from cgwatch.model import Kind, Snapshot
+from cgwatch.discovery.runtime import Lifecycle
+from cgwatch.model import Description, Kind, Snapshot
 from cgwatch.oom.dialect import Told
 from cgwatch.oom.keeper import Keeper
-from cgwatch.oom.observation import LogLost
+from cgwatch.oom.observation import LogLost, LogPlace
 from cgwatch.oom.sources import Look, Message, SourceState
 from cgwatch.oom.watching import Watched
 from cgwatch.sampling.followed import Followed
@@ -25,6 +26,9 @@ class Watcher(Protocol):
 
     def watch(self, cgroups: Mapping[str, Watched], /) -> None:
         """Watch these from now on, and no others."""
+
+    def catch_up(self, after: LogPlace | None, /) -> Iterable[Message]:
+        """Return what was logged since that place."""
 
 
 class OomDesk:
@@ -46,6 +50,13 @@ class OomDesk:
         self._memory = memory
         self._source_is = source_is
         self._followed: list[Followed] = []
+        keeper.counters.events_are_local = memory is not None and memory.has_local_events
+
+    def begin(self) -> None:
+        """Go on where the ledger was left, and the kernel's log: that is read before the first sample is."""
+        state = self.keeper.begin()
+        for message in self._watcher.catch_up(state.log_place):
+            self.take(message)
 
     def sampled(self, snapshot: Snapshot) -> Mapping[str, int]:
         """Take a snapshot; return the kills by the path of the cgroup that they count for."""
@@ -67,12 +78,19 @@ class OomDesk:
                 }
             )
 
+    def died(self, event: Lifecycle, described: Description | None) -> None:
+        """Take what a runtime said of a container; at its end its cgroup may be there for one last look."""
+        path = self.keeper.path_of(event.container_id) if event.action in ("die", "oom") else None
+        if path is not None:
+            self.keeper.looked(self._sampler.look(path))
+        self.keeper.died(event, described)
+
     def take(self, message: Message) -> None:
         """Take what a source told."""
         match message:
             case Told():
                 self.keeper.told(message)
-            case LogLost():
+            case LogLost() | LogPlace():
                 self.keeper.observe(message)
             case Look(path):
                 self.keeper.looked(self._sampler.look(path))

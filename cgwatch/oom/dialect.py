@@ -36,6 +36,8 @@ from cgwatch.proc.kmsg import Record, epoch_seconds
 
 _KIBIBYTE = 1024
 _KERNEL = 0
+_REPORT_MICROSECONDS = 10_000_000
+"""How long the kernel may take for what belongs to one kill, with the members of a group."""
 _CALLERS = 64
 _TASKS = 1024
 _STATS = 256
@@ -144,6 +146,9 @@ class OomLog:
 
     def __init__(self, boot_time_seconds: float) -> None:
         self.boot_time_seconds = boot_time_seconds
+        self.place: int | None = None
+        """Begin after this record to be told of what comes with all that is said around it."""
+        self._report: tuple[int, int] | None = None  # the record before it, and when it ends
         self._contexts: dict[str, _Context] = {}
 
     def forget(self) -> None:
@@ -152,20 +157,34 @@ class OomLog:
 
     def take(self, record: Record) -> Told | None:
         """Take one record; give the kill that it tells."""
-        if record.facility != _KERNEL:  # written by a process: it can say what it likes
-            return None
+        told = self._take(record) if record.facility == _KERNEL else None  # others can say what they like
+        before, until_microseconds = self._report or (0, 0)
+        self.place = before if record.time_microseconds <= until_microseconds else record.sequence
+        return told
+
+    def _take(self, record: Record) -> Told | None:
         context = self._contexts.get(record.caller)
         if record.continues:
             if context and context.line.startswith(_GOES_ON) and len(context.line) < _LONGEST_LINE:
                 _take_line(context, context.line + record.text)
             return None
         killed = _KILLED.fullmatch(record.text)
-        if context is None or (killed is None and _INVOKED.match(record.text)):
+        is_invoked = killed is None and _INVOKED.match(record.text) is not None
+        if context is None or is_invoked:
             context = self._begin(record.caller)
         if killed is None:
+            if is_invoked:
+                self._reports(record)
             _take_line(context, record.text)
             return None
-        return _killed(context, record, killed, self.boot_time_seconds)
+        has_dump = context.dump is not None
+        told = _killed(context, record, killed, self.boot_time_seconds)
+        if not has_dump and told.kill.group_path is None:
+            self._reports(record)
+        return told
+
+    def _reports(self, record: Record) -> None:
+        self._report = record.sequence - 1, record.time_microseconds + _REPORT_MICROSECONDS
 
     def _begin(self, caller: str) -> _Context:
         self._contexts.pop(caller, None)

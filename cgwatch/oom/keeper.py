@@ -20,9 +20,10 @@ from cgwatch.oom.forensics import collect
 from cgwatch.oom.history import History
 from cgwatch.oom.kill import Holder, OomKill, Source
 from cgwatch.oom.observation import Observation, Reading
-from cgwatch.oom.readings import Counters, counters_of, death_of, holder_of
+from cgwatch.oom.readings import Counters, death_of, holder_of
 from cgwatch.oom.state import State
 from cgwatch.oom.tally import Tally
+from cgwatch.proc.machine import read_boot_id
 from cgwatch.proc.vmstat import read_vmstat
 
 LOG = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ class Keeper:
         self._failed = failed
         self._store = store
         self._reads_log = reads_log
-        self._counters = Counters()
+        self.counters = Counters()
         self._holders: dict[str, Holder] = {}
         self._saved_seconds = 0.0
         self._unsaved: dict[int, OomKill] = {}
@@ -113,8 +114,8 @@ class Keeper:
         """The ledger's state; ``None`` before the first snapshot."""
         return self._state
 
-    def begin(self, boot_id: str) -> None:
-        """Go on from what is stored, if it is of this boot."""
+    def begin(self, boot_id: str | None = None) -> State:
+        """Go on from what is stored, if it is of this boot; return the ledger's state."""
         saved: State | None = None
         next_number = 1
         if self._store is not None:
@@ -129,7 +130,7 @@ class Keeper:
                 self._could_not_store(error)
         state, kills = ledger.begin(
             saved,
-            boot_id=boot_id,
+            boot_id=self._boot_id() if boot_id is None else boot_id,
             seconds=self._clock(),
             reads_log=self._reads_log,
             next_number=next_number,
@@ -137,6 +138,7 @@ class Keeper:
         self._state = state
         self._first_number = next_number
         self._take(kills)
+        return state
 
     def sampled(self, snapshot: Snapshot) -> None:
         """Take the counters of all cgroups; the node's is read last, since it is ahead of all others."""
@@ -144,7 +146,7 @@ class Keeper:
         if self._state is None:
             self.begin(snapshot.machine.boot_id if snapshot.machine else "")
         had_base = self._state is not None and self._state.has_base
-        counters = self._counters.of(snapshot.samples)
+        counters = self.counters.of(snapshot.samples)
         if not self._holders or len(counters) != len(self._holders):
             self._holders = {
                 sample.container.owner.container_id: holder_of(sample.container)
@@ -160,8 +162,13 @@ class Keeper:
 
     def looked(self, found: Iterable[tuple[Container, MemoryStats | None]]) -> None:
         """Take the counters of a few cgroups, the innermost first: something happened there."""
-        counters = tuple(counters_of(container, memory) for container, memory in found)
+        counters = tuple(self.counters.of_one(container, memory) for container, memory in found)
         self.observe(Reading(self._clock(), self._monotonic(), counters, self._node_total()))
+
+    def path_of(self, container_id: str) -> str | None:
+        """Return the path of a container's cgroup, if it was in the last snapshot."""
+        holder = self._holders.get(container_id)
+        return holder.path if holder else None
 
     def died(self, event: Lifecycle, described: Description | None) -> None:
         """Take what a runtime said of a container's end."""
@@ -230,7 +237,8 @@ class Keeper:
 
     def _note(self, kill: OomKill) -> None:
         source = str(kill.sources[0]) if kill.sources else str(Source.NODE)
-        after = kill.found_seconds - kill.killed_seconds if kill.killed_seconds is not None else None
+        is_timed = kill.killed_seconds is not None and not kill.while_down
+        after = kill.found_seconds - (kill.killed_seconds or 0.0) if is_timed else None
         self._observer.oom_counted(source, after)
         holder = kill.holder
         LOG.warning(
@@ -250,6 +258,13 @@ class Keeper:
                 "OOM kills cannot be stored; they are counted, and stored when it is possible again",
                 extra={"problem": str(error)},
             )
+
+    def _boot_id(self) -> str:
+        try:
+            return read_boot_id(self._proc_root)
+        except KernelFileError as fault:
+            self._failed(fault)
+            return ""
 
     def _node_total(self) -> int | None:
         try:

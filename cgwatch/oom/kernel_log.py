@@ -10,10 +10,10 @@ from msgspec import Struct, structs
 from cgwatch.cgroup.hierarchy import Hierarchy
 from cgwatch.errors import CgroupGoneError, FileMissingError, KernelFileError
 from cgwatch.oom.dialect import OomLog, Told
-from cgwatch.oom.observation import KernelKill, LogLost
+from cgwatch.oom.observation import KernelKill, LogLost, LogPlace
 from cgwatch.proc import kmsg
 from cgwatch.proc.kmsg import KernelLog, Lost, Record
-from cgwatch.proc.log_clock import LogClock
+from cgwatch.proc.log_clock import Drift, LogClock
 from cgwatch.proc.membership import UNIFIED, read_membership
 from cgwatch.proc.namespaces import is_foreign, namespace
 
@@ -26,8 +26,8 @@ class Start(Struct, frozen=True):
     """Which log, and where in it to begin."""
 
     path: str = kmsg.PATH
-    after_sequence: int | None = None
-    """What ``KillLog.sequence`` was in this very boot: what was logged since is told. ``None``: nothing."""
+    after: LogPlace | None = None
+    """What ``KillLog.place`` was in this very boot: what was logged since is told. ``None``: nothing."""
 
 
 class KillLog:
@@ -47,16 +47,21 @@ class KillLog:
         clock: Callable[[], float],
         monotonic: Callable[[], float],
     ) -> None:
-        self.sequence = start.after_sequence
-        """Of the last record that was read."""
         self._controller = UNIFIED if memory and memory.version > 1 else "memory"
         self._proc_root = proc_root
         self._failed = failed
-        self._clock = LogClock(clock, monotonic)
+        after = start.after
+        self._clock = LogClock(clock, monotonic, after.drift if after else Drift())
         self._dialect = OomLog(self._clock.boot_time_seconds())
-        self._is_live = start.after_sequence is None  # else there may be records of long ago
+        self._is_live = after is None  # else there may be records of long ago
         self._can_locate = _has_the_kernels_pids(proc_root)
-        self._log = KernelLog(start.path, after_sequence=start.after_sequence, failed=failed)
+        self._log = KernelLog(start.path, after_sequence=after.sequence if after else None, failed=failed)
+
+    @property
+    def place(self) -> LogPlace | None:
+        """Where to go on at the next start in this boot; ``None``: nothing was logged yet."""
+        sequence = self._log.sequence if self._dialect.place is None else self._dialect.place
+        return None if sequence is None else LogPlace(sequence, self._clock.drift)
 
     def fileno(self) -> int:
         """Return the descriptor, which belongs to this object."""
@@ -65,6 +70,18 @@ class KillLog:
     def close(self) -> None:
         """Close the log."""
         self._log.close()
+
+    def catch_up(self) -> list[Told | LogLost]:
+        """Return all that was logged until now, of which nothing is of this moment.
+
+        Raises what ``read`` raises.
+        """
+        told: list[Told | LogLost] = []
+        self._is_live = False
+        while not self._is_live:
+            told += self.read()
+        self._is_live = False  # some time passes until somebody waits for it
+        return told
 
     def read(self) -> list[Told | LogLost]:
         """Return what the log tells, in order; call it again while the log is readable.
@@ -81,7 +98,6 @@ class KillLog:
                 self._dialect.forget()
                 told.append(LogLost(record.count))
                 continue
-            self.sequence = record.sequence
             if kill := self._dialect.take(record):
                 told.append(self._located(kill))
         self._is_live = len(said) < _AT_ONCE

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from cgwatch.discovery.kubernetes import Place
 from cgwatch.model import Owner
 
 
@@ -79,6 +80,8 @@ class Holder(Struct, frozen=True):
     owner: Owner
     name: str | None = None
     image: str | None = None
+    in_kubernetes: Place | None = None
+    """Namespace, pod and container, where the runtime notes them."""
 
 
 class OomKill(Struct, frozen=True):

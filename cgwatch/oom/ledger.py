@@ -32,6 +32,7 @@ from cgwatch.oom.observation import (
     KernelKill,
     LimitWrite,
     LogLost,
+    LogPlace,
     Observation,
     Reading,
 )
@@ -92,6 +93,8 @@ def observe(state: State, observation: Observation) -> tuple[State, Kills]:
         case LogLost(count):
             lost_lines = state.lost_lines + (count or 0)
             return structs.replace(state, lost_lines=lost_lines, log_gaps=state.log_gaps + 1), ()
+        case LogPlace():
+            return structs.replace(state, log_place=observation), ()
         case ContainerDied():
             return _take_death(state, observation)
         case LimitWrite():

@@ -217,8 +217,64 @@ def _name_by_runtime(books: Books) -> None:
             entries = [books.create(NODE, 1, None, Source.RUNTIME)]
         if not entries or not (death.died.oom or _is_the_only_one(books, death, entries[0])):
             continue
-        books.name(min(entries, key=lambda entry: (-_depth(entry), entry.kill.number)), death)
-        books.deaths[index] = structs.replace(death, used=True)
+        entry = min(entries, key=lambda entry: (-_depth(entry), entry.kill.number))
+        _name(books, entry, index, keeps_line=len(entries) == 1)
+    for entries, indices in _sets(books):
+        for entry, index in zip(entries, indices, strict=True):
+            _name(books, entry, index, keeps_line=False)
+
+
+def _name(books: Books, entry: OpenKill, index: int, *, keeps_line: bool) -> None:
+    """Let a death name an entry, whose line may be of another kill if several were to choose from."""
+    death = books.deaths[index]
+    books.name(entry if keeps_line else books.unsaid(entry), death)
+    books.deaths[index] = structs.replace(death, used=True)
+
+
+def _sets(books: Books) -> Iterator[tuple[list[OpenKill], list[int]]]:
+    """Give kills and as many deaths by SIGKILL that can be them, all of them and nothing else.
+
+    Which is whose does not matter then: each container has one. It takes that every one of these deaths can
+    be every one of these kills, that no container died twice, and time for a better source to tell.
+    """
+    waiting = {entry.kill.number: entry for entry in books.open.values() if _has_no_place(entry)}
+    ready = {entry.kill.number for entry in _nameless(books)}
+    unexplained = {
+        index: death
+        for index, death in enumerate(books.deaths)
+        if not death.used and death.died.exit_code == _KILLED and not _is_alive(books, death)
+    }
+    while waiting:
+        entries, deaths = _connected(waiting, unexplained)
+        by_container = {death.died.container_id for death in deaths.values()}
+        is_certain = (
+            sum(entry.kill.count for entry in entries) == len(by_container) == len(deaths)
+            and all(_can_be(entry, death) for entry in entries for death in deaths.values())
+            and all(death.reading < books.state.complete_reading for death in deaths.values())
+            and all(entry.kill.number in ready and _has_waited(books, entry) for entry in entries)
+        )
+        if is_certain:
+            parted = [
+                books.take_apart(books.open[entry.kill.number], 1)
+                for entry in entries
+                for _ in range(entry.kill.count)
+            ]
+            yield parted, list(deaths)
+
+
+def _connected(
+    waiting: dict[int, OpenKill], deaths: dict[int, Death]
+) -> tuple[list[OpenKill], dict[int, Death]]:
+    """Take one kill off those that wait, with all deaths that can be it, all kills that these can be, ..."""
+    first = waiting.pop(next(iter(waiting)))
+    entries, found = [first], dict[int, Death]()
+    for entry in entries:
+        for index, death in deaths.items():
+            if index in found or not _can_be(entry, death):
+                continue
+            found[index] = death
+            entries += [waiting.pop(number) for number in list(waiting) if _can_be(waiting[number], death)]
+    return entries, found
 
 
 def _nameless(books: Books) -> list[OpenKill]:
@@ -226,8 +282,19 @@ def _nameless(books: Books) -> list[OpenKill]:
     return [
         entry
         for entry in books.open.values()
-        if entry.line is None and not entry.kill.attributed and entry.reading < books.state.complete_reading
+        if _has_no_place(entry) and entry.reading < books.state.complete_reading
     ]
+
+
+def _has_no_place(entry: OpenKill) -> bool:
+    """Tell whether it is not known where a kill was; its line may tell who, but not where."""
+    line = entry.line
+    says_where = line is not None and (line.path is not None or line.group_path is not None)
+    return not says_where and not entry.kill.attributed
+
+
+def _has_waited(books: Books, entry: OpenKill) -> bool:
+    return books.monotonic_seconds - entry.monotonic_seconds >= WINDOW_SECONDS / 2
 
 
 def _can_be(entry: OpenKill, death: Death) -> bool:
@@ -265,10 +332,7 @@ def _is_the_only_one(books: Books, death: Death, entry: OpenKill) -> bool:
 
     A mere exit status of 137 is any SIGKILL, so it names a kill only where nothing else does, and late.
     """
-    if (
-        death.died.exit_code != _KILLED
-        or books.monotonic_seconds - entry.monotonic_seconds < WINDOW_SECONDS / 2
-    ):
+    if death.died.exit_code != _KILLED or not _has_waited(books, entry):
         return False
     others = [
         other

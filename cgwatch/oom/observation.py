@@ -10,6 +10,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from cgwatch.oom.kill import Holder, Victim
+from cgwatch.proc.log_clock import Drift
 
 
 class CgroupCounters(Struct, frozen=True, gc=False):
@@ -71,6 +72,16 @@ class LogLost(Struct, frozen=True):
     count: int | None
 
 
+class LogPlace(Struct, frozen=True):
+    """So far the kernel's log was read, and what it told by then was observed before this."""
+
+    sequence: int
+    """The record to begin after. A kill that is told from there on comes with all lines around it; one that
+    was told before may come again."""
+    drift: Drift = Drift()
+    """Of the log's clock: without it the time of what is told later is not right."""
+
+
 class ContainerDied(Struct, frozen=True):
     """A runtime said ``die`` or ``oom`` of a container."""
 
@@ -102,4 +113,4 @@ def spelled(path: str) -> str:
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-Observation = Reading | KernelKill | LogLost | ContainerDied | LimitWrite
+Observation = Reading | KernelKill | LogLost | LogPlace | ContainerDied | LimitWrite

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from msgspec import structs
 
 from cgwatch.cgroup.memory import MemoryEvents, MemoryStats
+from cgwatch.discovery.kubernetes import Place, place_of
 from cgwatch.discovery.recognise import recognise
 from cgwatch.discovery.runtime import Lifecycle
 from cgwatch.model import Container, Description, Kind, Owner, Sample
@@ -20,6 +21,8 @@ class Counters:
     """Makes the counters of each cgroup; the very same object again while nothing of it has changed."""
 
     def __init__(self) -> None:
+        self.events_are_local = False
+        """``memory.events`` counts a cgroup alone, as ``Hierarchy.has_local_events`` says."""
         self._known: dict[str, tuple[Container, MemoryEvents, MemoryEvents, CgroupCounters]] = {}
 
     def of(self, samples: Iterable[Sample]) -> tuple[CgroupCounters, ...]:
@@ -33,14 +36,19 @@ class Counters:
             path = container.cgroup.path
             before = known.get(path)
             if before is None or (before[0], before[1], before[2]) != (container, events, local):
-                before = (container, events, local, counters_of(container, memory))
+                before = (container, events, local, self.of_one(container, memory))
             self._known[path] = before
             found.append(before[3])
         return tuple(found)
 
+    def of_one(self, container: Container, memory: MemoryStats | None) -> CgroupCounters:
+        """Return the counters of one cgroup."""
+        counters = counters_of(container, memory)
+        return structs.replace(counters, within=None) if self.events_are_local else counters
+
 
 def counters_of(container: Container, memory: MemoryStats | None) -> CgroupCounters:
-    """Return the counters of one cgroup."""
+    """Return the counters of one cgroup whose ``memory.events`` counts what is below it as well."""
     events = memory.events if memory else _NO_EVENTS
     local = memory.events_local if memory else _NO_EVENTS
     described = container.description
@@ -64,7 +72,13 @@ def holder_of(container: Container) -> Holder:
         owner=container.owner,
         name=described.name if described else None,
         image=described.image if described else None,
+        in_kubernetes=_in_kubernetes(described.labels if described else {}),
     )
+
+
+def _in_kubernetes(labels: Mapping[str, str]) -> Place | None:
+    place = place_of(labels)
+    return None if place == Place() else place
 
 
 def death_of(
@@ -81,11 +95,12 @@ def death_of(
     holder = holders.get(identity)
     said = described.name if described else event.attributes.get("name")
     image = described.image if described else event.attributes.get("image")
+    place = _in_kubernetes(described.labels if described else event.attributes)  # has the labels, too
     if holder is None:
         path = described.cgroup_path if described else None
         owner = recognise(path) if path else Owner(Kind.CONTAINER, event.runtime, identity)
-        holder = Holder(spelled(path) if path else None, None, owner, said, image)
+        holder = Holder(spelled(path) if path else None, None, owner, said, image, place)
     elif holder.name is None:
-        holder = structs.replace(holder, name=said, image=image)
+        holder = structs.replace(holder, name=said, image=image, in_kubernetes=place)
     exit_code = event.exit_code if event.action == "die" else None
     return ContainerDied(identity, event.time_seconds, holder, oom=event.action == "oom", exit_code=exit_code)

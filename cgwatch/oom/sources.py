@@ -12,24 +12,26 @@ import os
 import select
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from enum import StrEnum
 from typing import TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from cgwatch.cgroup.events import ModifiedEvents, OomNotices
 from cgwatch.cgroup.hierarchy import Hierarchy
 from cgwatch.errors import KernelFileError
 from cgwatch.oom.dialect import Told
 from cgwatch.oom.kernel_log import KillLog, Start
-from cgwatch.oom.observation import LogLost
+from cgwatch.oom.observation import LogLost, LogPlace
 from cgwatch.oom.watching import Watched, Watching
 
 LOG = logging.getLogger(__name__)
 
 _LONGEST_STOP_SECONDS = 2.0
+_PLACE_SECONDS = 10.0
+"""How often the place in the log is told while it tells of no kill."""
 _WITHOUT_LOG = "kills are counted without it, but not which process it was and by whose limit"
 _WITHOUT_EVENTS = "their kills are found at the next tick"
 
@@ -59,7 +61,7 @@ class SourceState(Struct, frozen=True):
     """Why not and what that costs, for a person; empty when it is available."""
 
 
-Message: TypeAlias = Told | LogLost | Look | SourceState
+Message: TypeAlias = Told | LogLost | LogPlace | Look | SourceState
 Deliver: TypeAlias = Callable[[Message], None]
 """Takes one message into the core's inbox. It is called from the thread and must not block."""
 
@@ -99,22 +101,30 @@ class Sources:
         self._wake: int | None = None
         self._wanted: Mapping[str, Watched] = {}
         self._stopping = False
-        # Written by the thread alone.
+        # Written by the thread alone, once it runs.
         self._log: KillLog | None = None
+        self._placed_seconds = 0.0
         self._watching: Watching | None = None
         self._states: dict[EventSource, bool] = {}
-
-    @property
-    def log_sequence(self) -> int | None:
-        """The last record of the log that was read: to begin after it at the next start in the same boot."""
-        if self._log is not None:
-            return self._log.sequence
-        return self._start.after_sequence if self._start else None
 
     @property
     def unwatched(self) -> int:
         """How many cgroups the kernel does not tell of, for want of watches, descriptors or rights."""
         return len(self._watching.refused) if self._watching else 0
+
+    def catch_up(self, after: LogPlace | None) -> list[Message]:
+        """Return what was logged since that place, and where the log is now; before ``start``.
+
+        A log that cannot be read says so once it is listened to.
+        """
+        if self._start is None:
+            return []
+        self._start = structs.replace(self._start, after=after)
+        try:
+            self._log = self._kill_log(self._start)
+            return [*self._log.catch_up(), *self._new_place(self._log)]
+        except KernelFileError:
+            return []
 
     def start(self) -> None:
         """Begin to listen; what can be had and what cannot is told by messages."""
@@ -127,6 +137,9 @@ class Sources:
             self._wake_up()
         if self._thread.ident is not None:
             self._thread.join(_LONGEST_STOP_SECONDS)
+        elif self._log is not None:
+            self._log.close()
+            self._log = None
 
     def watch(self, cgroups: Mapping[str, Watched]) -> None:
         """Say which cgroups there are, by path: all that have the memory controller.
@@ -193,21 +206,30 @@ class Sources:
         if self._start is None:
             return None
         try:
-            log = KillLog(
-                self._start,
-                memory=self._memory,
-                proc_root=self._proc_root,
-                failed=self._failed,
-                clock=self._clock,
-                monotonic=self._monotonic,
-            )
+            log = self._log or self._kill_log(self._start)
         except KernelFileError as error:
             self._tell(EventSource.LOG, f"{error}; {_WITHOUT_LOG}")
             return None
         stack.callback(log.close)
-        self._log = log
         self._tell(EventSource.LOG)
         return log
+
+    def _kill_log(self, start: Start) -> KillLog:
+        return KillLog(
+            start,
+            memory=self._memory,
+            proc_root=self._proc_root,
+            failed=self._failed,
+            clock=self._clock,
+            monotonic=self._monotonic,
+        )
+
+    def _new_place(self, log: KillLog, *, at_once: bool = True) -> Iterator[LogPlace]:
+        """Give the place in the log if it is to be told."""
+        now, place = self._monotonic(), log.place
+        if place is not None and (at_once or now - self._placed_seconds >= _PLACE_SECONDS):
+            self._placed_seconds = now
+            yield place
 
     def _open_events(self, stack: ExitStack) -> Watching | None:
         memory = self._memory
@@ -227,7 +249,8 @@ class Sources:
 
     def _read_log(self, log: KillLog) -> bool:
         try:
-            for message in log.read():
+            told = log.read()
+            for message in (*told, *self._new_place(log, at_once=bool(told))):
                 self._deliver(message)
         except KernelFileError as error:
             self._tell(EventSource.LOG, f"{error}; {_WITHOUT_LOG}")

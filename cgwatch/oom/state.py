@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from cgwatch.oom.kill import Holder, OomKill
-from cgwatch.oom.observation import ContainerDied, KernelKill, LimitWrite
+from cgwatch.oom.observation import ContainerDied, KernelKill, LimitWrite, LogPlace
 
 WINDOW_SECONDS = 30.0
 """How long evidence may come late: after it a kill is settled with what there is."""
@@ -120,7 +120,9 @@ class State(Struct, frozen=True):
     """Records of the log that were overwritten unread, as far as their number is known."""
     log_gaps: int = 0
     last_sequence: int | None = None
-    """Of the kernel's log."""
+    """Of the last kill that the kernel's log told."""
+    log_place: LogPlace | None = None
+    """Where to go on in the kernel's log; ``None``: not known."""
     has_base: bool = False
     """The first complete reading was had: what the counters said before it is not the ledger's."""
     seconds: float = 0

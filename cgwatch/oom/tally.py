@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from cgwatch.discovery.kubernetes import Place
 from cgwatch.oom.kill import Cause, OomKill, Scope
 
 
@@ -14,13 +15,17 @@ class Series(Struct, frozen=True):
 
     runtime: str
     namespace: str
+    """Of Kubernetes."""
     pod: str
+    """Its name; its uid where no runtime tells."""
     container: str
     """In Kubernetes the container's name in its pod; else as ``name``."""
     name: str
     """Of the container; of what is none, the path of its cgroup."""
     cause: Cause
     scope: Scope
+    image: str = ""
+    """If it is wanted."""
 
 
 class Count(Struct, frozen=True):
@@ -38,7 +43,9 @@ class Tally:
     been quiet for longest goes, and is counted.
     """
 
-    def __init__(self, *, retain_seconds: float, most_series: int) -> None:
+    def __init__(self, *, retain_seconds: float, most_series: int, with_image: bool = False) -> None:
+        """``with_image``: a series for each image of a container."""
+        self.with_image = with_image
         self._retain_seconds = retain_seconds
         self._most_series = most_series
         self._numbers: set[int] = set()
@@ -75,7 +82,7 @@ class Tally:
             self.dropped_total += 1
 
     def _count(self, kill: OomKill) -> None:
-        series = series_of(kill)
+        series = series_of(kill, with_image=self.with_image)
         before = self.series.get(series, Count(0, 0.0))
         seconds = kill.killed_seconds or kill.found_seconds
         self.series[series] = Count(before.kills + kill.count, max(before.last_seconds, seconds))
@@ -95,19 +102,21 @@ class Tally:
 _REMEMBERED = 100_000
 
 
-def series_of(kill: OomKill) -> Series:
+def series_of(kill: OomKill, *, with_image: bool = False) -> Series:
     """Return the series that a kill counts in."""
     holder = kill.holder
     if holder is None:
         return Series("", "", "", "", "", kill.cause, kill.scope)
     owner = holder.owner
+    place = holder.in_kubernetes or Place()
     name = holder.name or owner.container_id or holder.path or ""
     return Series(
         runtime=str(owner.runtime),
-        namespace="",
-        pod=owner.pod_uid or "",
-        container=name,
+        namespace=place.namespace,
+        pod=place.pod or owner.pod_uid or "",
+        container=place.container or name,
         name=name,
         cause=kill.cause,
         scope=kill.scope,
+        image=holder.image or "" if with_image else "",
     )

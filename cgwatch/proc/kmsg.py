@@ -13,6 +13,7 @@ continues the record before it; ``caller=`` is there with CONFIG_PRINTK_CALLER, 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -68,7 +69,8 @@ class Lost(Struct, frozen=True):
 class KernelLog:
     """The log, read without waiting. ``fileno`` is for a selector: it becomes readable with each record.
 
-    ``after_sequence``: begin with the oldest record after that one; ``None``: with the next to come.
+    ``after_sequence``: begin with the oldest record after that one; ``None``: with the next to come. To know
+    the number of that, all there is is read over: seeking to the end tells none.
     ``failed`` is called with the error of each record that cannot be understood; the others go on.
     Raises a ``KernelFileError`` with the path when the log cannot be opened: reading it takes CAP_SYSLOG
     where ``kernel.dmesg_restrict`` is set, and a container has none unless it is given the device.
@@ -89,10 +91,12 @@ class KernelLog:
         except OSError as error:
             raise from_os_error(path, error) from error
         try:
-            os.lseek(self._descriptor, 0, os.SEEK_END if after_sequence is None else os.SEEK_SET)
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
         except OSError as error:
             os.close(self._descriptor)
             raise from_os_error(path, error) from error
+        if after_sequence is None:
+            self._skip_to_end()
 
     def __enter__(self) -> Self:
         return self
@@ -101,6 +105,11 @@ class KernelLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def sequence(self) -> int | None:
+        """The last record that was read or passed over; ``None``: there was none yet."""
+        return self._last
 
     def fileno(self) -> int:
         """Return the descriptor, which belongs to this object."""
@@ -137,6 +146,22 @@ class KernelLog:
                 continue
             found += self._in_order(record)
         return found
+
+    def _skip_to_end(self) -> None:
+        last = b""
+        while True:
+            try:
+                data = os.read(self._descriptor, _RECORD_BYTES)
+            except OSError as error:
+                if error.errno == errno.EPIPE:
+                    continue
+                break  # at the end; if it is another error, the next read meets it and tells
+            if not data:
+                break
+            last = data
+        if last:
+            with contextlib.suppress(KernelFileError):
+                self._last = parsed(self._path, last, parse_record).sequence
 
     def _in_order(self, record: Record) -> list[Record | Lost]:
         """Return a record, after what is missing before it; nothing if it was read before."""

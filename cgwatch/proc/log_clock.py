@@ -8,23 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec import Struct
+
 _FASTEST_DRIFT = 0.001
 """Seconds each second: time servers correct by 0.0005, and the CPU's own clock is not measured better."""
 _MICROSECONDS = 1_000_000
 
 
+class Drift(Struct, frozen=True):
+    """How far the log's clock is behind, as it was known last; at boot both clocks were the same."""
+
+    seconds: float = 0.0
+    at_seconds: float = 0.0
+    """When that was learned, by CLOCK_MONOTONIC."""
+
+
 class LogClock:
     """``clock`` is the epoch's, ``monotonic`` counts from boot; both in seconds."""
 
-    def __init__(self, clock: Callable[[], float], monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, clock: Callable[[], float], monotonic: Callable[[], float], drift: Drift | None = None
+    ) -> None:
         self._clock = clock
         self._monotonic = monotonic
-        self._drift_seconds = 0.0
-        self._at_seconds = 0.0  # at boot both clocks were the same
+        self.drift = drift or Drift()
 
     def boot_time_seconds(self) -> float:
         """Return what to add to the time of a record, as ``kmsg.epoch_seconds`` wants it."""
-        return self._clock() - self._monotonic() + self._drift_seconds
+        return self._clock() - self._monotonic() + self.drift.seconds
 
     def written_now(self, time_microseconds: int) -> None:
         """Learn from a record that was written a moment ago.
@@ -33,6 +44,5 @@ class LogClock:
         believed only as far as clocks can have come apart since the last such record.
         """
         now = self._monotonic()
-        believable = self._drift_seconds + _FASTEST_DRIFT * (now - self._at_seconds)
-        self._drift_seconds = min(now - time_microseconds / _MICROSECONDS, believable)
-        self._at_seconds = now
+        believable = self.drift.seconds + _FASTEST_DRIFT * (now - self.drift.at_seconds)
+        self.drift = Drift(min(now - time_microseconds / _MICROSECONDS, believable), now)

@@ -112,7 +112,7 @@ def read_machine(
             ],
             parse_identifier,
         ),
-        boot_id=_attempt(lambda: _read_text(f"{proc_root}/sys/kernel/random/boot_id"), failed) or "",
+        boot_id=_attempt(lambda: read_boot_id(proc_root), failed) or "",
         kernel_release=_attempt(lambda: _read_text(f"{proc_root}/sys/kernel/osrelease"), failed) or "",
         os_name=_first_of(
             (f"{base}/{name}" for base in roots for name in ("etc/os-release", "usr/lib/os-release")),
@@ -198,6 +198,11 @@ def _attempt(read: Callable[[], T], failed: Callable[[KernelFileError], None]) -
     except KernelFileError as error:
         failed(error)
         return None
+
+
+def read_boot_id(proc_root: str = "/proc") -> str:
+    """Return what is another one for each boot; raises a ``KernelFileError`` with the path."""
+    return _read_text(f"{proc_root}/sys/kernel/random/boot_id")
 
 
 def _read_text(path: str) -> str:

@@ -84,6 +84,20 @@ def test_v2_is_one_hierarchy_for_all_that_it_offers(table: Table) -> None:
     assert found.holder("cpuset") is None
 
 
+@pytest.mark.parametrize(
+    ("options", "are_local"), [("rw", False), ("rw,nsdelegate,memory_localevents", True)]
+)
+def test_events_of_memory_may_be_mounted_to_count_a_cgroup_alone(
+    table: Table,
+    options: str,
+    are_local: bool,  # noqa: FBT001 - a row
+) -> None:
+    table.unified("/sys/fs/cgroup")
+    found = table.find(("/", "/sys/fs/cgroup", "cgroup2", options))
+    assert found.unified is not None
+    assert found.unified.has_local_events is are_local
+
+
 def test_hybrid_takes_a_controller_from_where_it_is(table: Table) -> None:
     table.unified("/sys/fs/cgroup/unified", "hugetlb")
     found = table.find(*V1, ("/", "/sys/fs/cgroup/unified", "cgroup2", "rw"))

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec import Struct
 
@@ -13,8 +14,9 @@ from cgwatch.errors import KernelFileError
 from cgwatch.model import Cgroup, Container, Description, Runtime, Sample, Snapshot
 from cgwatch.oom.keeper import Keeper, Store
 from cgwatch.oom.kill import Holder, OomKill
+from cgwatch.oom.readings import Counters, holder_of
 from cgwatch.oom.state import State
-from cgwatch.oom.tally import Tally
+from cgwatch.oom.tally import Tally, series_of
 from cgwatch.proc.machine import Machine
 from cgwatch.storage import Storage, StorageError
 
@@ -226,6 +228,37 @@ def test_what_could_not_be_stored_is_counted_and_stored_when_it_can_be(tmp_path:
     store.is_full = False
     node.tick()
     assert {kill.number for kill in store.saved} == {1}
+
+
+@pytest.mark.parametrize("with_image", [False, True])
+def test_a_kill_in_a_pod_is_counted_under_the_names_that_kubernetes_gave(with_image: bool) -> None:  # noqa: FBT001 - a row
+    labels = {
+        "io.kubernetes.pod.namespace": "shop",
+        "io.kubernetes.pod.name": "web-7",
+        "io.kubernetes.container.name": "nginx",
+    }
+    path = f"/kubepods/pod11111111-2222-3333-4444-555555555555/{ID}"
+    described = Description(Runtime.CONTAINERD, ID, "k8s_nginx", "nginx:1", labels, "running")
+    holder = holder_of(Container(Cgroup(path, 7), recognise(path), 1.0, described))
+    kill = OomKill(1, "one", 1, 1, settled=True, attributed=True, holder=holder)
+    before = {"path": path, "inode": 7, "owner": recognise(path), "name": "k8s_nginx", "image": "nginx:1"}
+    old = msgspec.json.decode(msgspec.json.encode(before), type=Holder)
+
+    series = series_of(msgspec.json.decode(msgspec.json.encode(kill), type=OomKill), with_image=with_image)
+    assert (series.namespace, series.pod, series.container) == ("shop", "web-7", "nginx")
+    assert series.name == "k8s_nginx"
+    assert series.image == ("nginx:1" if with_image else "")
+    assert old.in_kubernetes is None
+
+
+def test_events_that_count_a_cgroup_alone_say_nothing_of_what_is_below_it() -> None:
+    events = MemoryEvents(oom=0, oom_kill=3)
+    sample = Sample(Container(Cgroup("/a", 7), recognise("/a")), memory=MemoryStats(events=events))
+    counters = Counters()
+    assert [each.within for each in counters.of([sample])] == [3]
+    counters = Counters()
+    counters.events_are_local = True
+    assert [each.within for each in counters.of([sample])] == [None]
 
 
 def test_of_too_many_series_the_quietest_goes_and_is_counted() -> None:

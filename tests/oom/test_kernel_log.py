@@ -10,7 +10,7 @@ from cgwatch.cgroup.hierarchy import Hierarchy
 from cgwatch.errors import FileMissingError, KernelFileError, MalformedFileError
 from cgwatch.oom.dialect import Told
 from cgwatch.oom.kernel_log import KillLog, Start
-from cgwatch.oom.observation import LogLost
+from cgwatch.oom.observation import LogLost, LogPlace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,9 +54,9 @@ class Machine:
             seconds,
         )
 
-    def open(self, memory: Hierarchy | None = V2, after_sequence: int | None = None) -> KillLog:
+    def open(self, memory: Hierarchy | None = V2, after: LogPlace | None = None) -> KillLog:
         log = KillLog(
-            Start(str(self.log), after_sequence),
+            Start(str(self.log), after),
             memory=memory,
             proc_root=str(self.proc),
             failed=self.failures.append,
@@ -137,7 +137,7 @@ def test_in_another_pid_namespace_no_process_is_taken_for_the_victim(machine: Ma
 def test_of_what_was_logged_before_the_start_no_process_is_asked_for(machine: Machine) -> None:
     machine.put(7, "0::/pod/a\n")
     machine.kills(2, pid=7)
-    log = machine.open(after_sequence=1)
+    log = machine.open(after=LogPlace(1))
     assert paths(log) == [None]
     machine.kills(3, pid=7)
     assert paths(log) == ["/pod/a"]
@@ -145,12 +145,13 @@ def test_of_what_was_logged_before_the_start_no_process_is_asked_for(machine: Ma
 
 def test_lost_records_are_told_and_the_place_in_the_log_is_known(machine: Machine) -> None:
     log = machine.open()
-    assert log.sequence is None
+    assert log.place is None
     machine.says(1, "one")
     assert log.read() == []
     machine.says(5, "five")
     assert log.read() == [LogLost(3)]
-    assert log.sequence == 5
+    assert log.place is not None
+    assert log.place.sequence == 5
 
 
 def test_a_kill_has_its_time_though_the_logs_clock_has_drifted(machine: Machine) -> None:
@@ -161,3 +162,39 @@ def test_a_kill_has_its_time_though_the_logs_clock_has_drifted(machine: Machine)
     (told,) = log.read()
     assert isinstance(told, Told)
     assert told.kill.seconds == pytest.approx(NOW)
+
+
+def test_what_was_logged_long_ago_has_the_time_that_it_had_by_the_drift_of_then(machine: Machine) -> None:
+    log = machine.open()
+    machine.says(1, "just now", seconds=UP - 0.5)
+    log.read()
+    before = log.place
+    machine.log.write_bytes(b"")  # as a plain file it would be one record
+    machine.kills(2, pid=7, seconds=UP - 0.4)
+
+    machine.put(7, "0::/pod/another/process\n")
+    (told,) = (again := machine.open(after=before)).catch_up()
+    assert isinstance(told, Told)
+    assert told.kill.path is None
+    assert told.kill.seconds == pytest.approx(NOW + 0.1)
+    assert again.place is not None
+    assert again.place.sequence == 1
+
+
+def test_the_place_is_before_a_kill_of_which_not_all_was_told(machine: Machine) -> None:
+    log = machine.open()
+    for sequence, text in (
+        (5, "other"),
+        (6, "hog invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0"),
+        (7, "memory: usage 1kB, limit 1kB, failcnt 36"),
+    ):
+        machine.says(sequence, text)
+        log.read()
+    assert log.place is not None
+    assert log.place.sequence == 5
+    machine.kills(8, pid=7)
+    log.read()
+    assert log.place.sequence == 5  # members of its group may follow
+    machine.says(9, "other", seconds=UP + 11)
+    log.read()
+    assert log.place.sequence == 9

@@ -312,6 +312,54 @@ def test_two_containers_that_were_killed_at_once_share_no_kill_that_is_not_told_
     assert agent.counts == {None: 1}
 
 
+def killed_and_removed(kernel: Kernel, agent: Agent, letters: str, *, kills: int, oom: bool = False) -> None:
+    """Containers that are gone with their kills, of which the kernel's log says no place."""
+    paths = [kernel.make("/docker/" + ID[letter]) for letter in letters]
+    agent.read_all()
+    for path in paths[:kills]:
+        agent.observe(kernel.kill(path, quiet=True))
+    for path in paths:
+        agent.observe(kernel.died(path, oom=oom))
+        kernel.remove(path)
+    agent.wait(seconds=20)
+
+
+@pytest.mark.parametrize("flat", [False, True], ids=["v2", "v1"])
+@pytest.mark.parametrize("oom", [False, True], ids=["exit status", "oom event"])
+def test_as_many_containers_as_kills_that_are_all_gone_have_one_each(flat: bool, oom: bool) -> None:  # noqa: FBT001 - rows
+    kernel = Kernel(flat=flat)
+    agent = Agent(kernel)
+    killed_and_removed(kernel, agent, "abc", kills=3, oom=oom)
+    agent.wait()
+    assert agent.counts == {f"/docker/{ID[letter]}": 1 for letter in "abc"}
+    assert [kill.exit_code for kill in agent.kills] == [137] * 3
+    assert all(kill.settled for kill in agent.kills)
+    assert agent.state.unmatched_lines == 0
+
+
+def test_the_victim_of_one_kill_is_not_said_to_be_that_of_another(kernel: Kernel, agent: Agent) -> None:
+    killed_and_removed(kernel, agent, "ab", kills=2)
+    assert [kill.victim for kill in agent.kills] == [None, None]
+    killed_and_removed(kernel, agent, "c", kills=1)
+    (alone,) = [kill for kill in agent.kills if kill.holder and kill.holder.name == "name-c"]
+    assert alone.victim == kernel.log[-1].victim
+
+
+def test_of_more_containers_than_kills_none_is_named(kernel: Kernel, agent: Agent) -> None:
+    killed_and_removed(kernel, agent, "abc", kills=2)
+    agent.wait()
+    assert agent.counts == {None: 2}
+
+
+def test_of_more_kills_than_containers_none_is_named(kernel: Kernel, agent: Agent) -> None:
+    kernel.make("/gone")
+    agent.observe(kernel.kill("/gone", quiet=True))
+    kernel.remove("/gone")
+    killed_and_removed(kernel, agent, "ab", kills=2)
+    agent.wait()
+    assert agent.counts == {None: 3}
+
+
 def test_what_was_inside_a_container_and_cannot_be_told_is_the_containers_in_the_end(
     kernel: Kernel, agent: Agent
 ) -> None:

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from cgwatch.oom import ledger
 from cgwatch.oom.kill import OomKill
-from cgwatch.oom.observation import LogLost, Observation, Reading
+from cgwatch.oom.observation import LogLost, LogPlace, Observation, Reading
 from cgwatch.oom.state import State, is_within
 from tests.oom.kernel import ID, Kernel
 
@@ -69,6 +69,7 @@ class Ledgers(RuleBasedStateMachine):
             self.kernel.make(place)
             self.kernel.kill(place)
         self.delivered = len(self.kernel.log)
+        self.note_the_place()
         self.base = self.kernel.node
         self.killed_before = dict(self.kernel.killed_by_holder)
         self.observe(self.kernel.reading(complete=True, node=self.with_node))
@@ -154,6 +155,12 @@ class Ledgers(RuleBasedStateMachine):
         for line in self.kernel.log[self.delivered : until]:
             self.observe(line)
         self.delivered = max(until, self.delivered)
+        self.note_the_place()
+
+    def note_the_place(self) -> None:
+        sequence = self.kernel.log[self.delivered - 1].sequence if self.delivered else 0
+        self.state, kills = ledger.observe(self.state, LogPlace(sequence))
+        assert not kills
 
     @rule(count=st.integers(1, 5))
     def the_log_is_read(self, count: int) -> None:
@@ -181,6 +188,18 @@ class Ledgers(RuleBasedStateMachine):
         ):
             self.observe(self.kernel.died(place))
 
+    @rule(
+        places=st.lists(st.sampled_from(PLACES[:5]), min_size=1, max_size=4, unique=True), oom=st.booleans()
+    )
+    def containers_are_killed_and_removed_at_once(self, places: list[str], oom: bool) -> None:  # noqa: FBT001 - drawn
+        for place in places:
+            self.kernel.make(place)
+            self.kernel.kill(place, quiet=True)
+            if not any(path.startswith(place + "/") for path in self.kernel.cgroups):
+                self.observe(self.kernel.died(place, oom=oom))
+                self.kernel.remove(place)
+        self.is_whole = False
+
     @rule()
     def the_agent_is_restarted(self) -> None:
         self.saved = msgspec.json.decode(msgspec.json.encode(self.state), type=State)
@@ -194,8 +213,9 @@ class Ledgers(RuleBasedStateMachine):
         self.last = None
         self.state, kills = ledger.begin(self.saved, boot_id=BOOT, seconds=self.kernel.seconds)
         assert not kills
-        last = self.state.last_sequence or 0
-        self.delivered = sum(line.sequence <= max(last, self.base) for line in self.kernel.log)
+        assert self.state.log_place is not None
+        last = self.state.log_place.sequence
+        self.delivered = sum(line.sequence <= last for line in self.kernel.log)
 
     # -- what must hold --------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from cgwatch.cgroup.hierarchy import Hierarchy
 from cgwatch.errors import FileMissingError, KernelFileError
 from cgwatch.oom.dialect import Told
 from cgwatch.oom.kernel_log import KillLog, Start
-from cgwatch.oom.observation import LogLost
+from cgwatch.oom.observation import LogLost, LogPlace
 from cgwatch.oom.sources import EventSource, Look, Message, Sources, SourceState
 from cgwatch.proc import kmsg
 from tests.oom.hogs import IN_UML, MEGABYTE, Hogs, open_descriptors, run_on_v2
@@ -35,7 +35,7 @@ class Listener:
         self.failures: list[KernelFileError] = []
         self._running: list[Sources] = []
 
-    def start(
+    def make(
         self, memory: Hierarchy | None, *, log: Start | None = None, eventfds: int = ENOUGH, **more: Any
     ) -> Sources:
         sources = Sources(
@@ -49,6 +49,12 @@ class Listener:
             monotonic=time.monotonic,
         )
         self._running.append(sources)
+        return sources
+
+    def start(
+        self, memory: Hierarchy | None, *, log: Start | None = None, eventfds: int = ENOUGH, **more: Any
+    ) -> Sources:
+        sources = self.make(memory, log=log, eventfds=eventfds, **more)
         sources.start()
         return sources
 
@@ -143,14 +149,33 @@ def test_what_was_logged_while_nobody_listened_is_told_to_who_goes_on_from_a_sav
     listener.get(SourceState, of_log)
     before = hogs.kill_in(victim)
     listener.get(Told, lambda told: told.kill.victim.pid == before)
+    place = listener.get(LogPlace)
     first.stop()
-    saved = first.log_sequence
     meanwhile = hogs.kill_in(victim)
-    listener.start(None, log=Start(after_sequence=saved))
-    pids = []
-    while meanwhile not in pids:
-        pids.append(listener.get(Told).kill.victim.pid)
-    assert before not in pids
+    listener.start(None, log=Start(after=place))
+    listener.get(Told, lambda told: told.kill.victim.pid == meanwhile)
+
+
+@pytest.mark.real
+def test_what_was_logged_before_the_start_can_be_had_before_anything_else_is_read(
+    hogs: Hogs, listener: Listener
+) -> None:
+    require_log()
+    victim = hogs.make("victim", 8 * MEGABYTE)
+    first = listener.make(None, log=Start())
+    (place,) = first.catch_up(None)
+    assert isinstance(place, LogPlace)
+    first.stop()
+    pid = hogs.kill_in(victim)
+
+    second = listener.make(None, log=Start())
+    *told, last = second.catch_up(place)
+    assert pid in [each.kill.victim.pid for each in told if isinstance(each, Told)]
+    assert isinstance(last, LogPlace)
+    assert last.sequence >= place.sequence
+    second.start()
+    after = hogs.kill_in(victim)
+    listener.get(Told, lambda told: told.kill.victim.pid == after)
 
 
 @pytest.mark.real
@@ -240,12 +265,13 @@ def taken(listener: Listener) -> list[Message]:
 
 
 def test_a_log_that_cannot_be_read_is_said_with_what_it_costs(listener: Listener) -> None:
-    sources = listener.start(None, log=Start("/nowhere/kmsg", after_sequence=7))
+    sources = listener.make(None, log=Start("/nowhere/kmsg"))
+    assert sources.catch_up(LogPlace(7)) == []
+    sources.start()
     state = listener.get(SourceState, of_log)
     assert not state.available
     assert state.detail.startswith("/nowhere/kmsg: No such file or directory")
     assert "not which process" in state.detail
-    assert sources.log_sequence == 7
 
 
 def test_without_a_memory_controller_there_are_no_events(listener: Listener) -> None:

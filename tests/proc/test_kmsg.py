@@ -144,6 +144,17 @@ def test_an_overrun_before_the_first_record_is_a_loss_of_unknown_size(fake: Fake
         assert told(log.read()) == [Lost(None), 100]
 
 
+def test_at_the_end_the_number_of_the_last_record_is_known_and_what_is_missing_after_it(
+    fake: FakeLog,
+) -> None:
+    fake.reads = [record_of(6), BrokenPipeError(32, "Broken pipe"), record_of(7)]
+    with KernelLog(fake.path, failed=never) as log:
+        assert log.sequence == 7
+        fake.reads = [record_of(9)]
+        assert told(log.read()) == [Lost(1), 9]
+        assert log.sequence == 9
+
+
 def test_it_goes_on_after_the_last_record_that_was_read_before(fake: FakeLog) -> None:
     with KernelLog(fake.path, after_sequence=7, failed=never) as log:
         fake.reads = [record_of(6), record_of(7), record_of(8)]

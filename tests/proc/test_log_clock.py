@@ -53,3 +53,10 @@ def test_whatever_the_clocks_do_a_time_is_off_by_no_more_than_the_reader_was_lat
         drift_seconds = rate * time.up_seconds
         time.clock.written_now(round((time.up_seconds - late_seconds - drift_seconds) * 1e6))
         assert -1e-3 <= time.error_seconds(drift_seconds) <= late_seconds + 1e-3
+
+
+def test_a_drift_that_was_known_before_is_gone_on_with() -> None:
+    time = Time(100 * DAY)
+    time.clock.written_now(int((time.up_seconds - 4.0) * 1e6))
+    again = LogClock(lambda: BOOT + time.up_seconds, lambda: time.up_seconds, time.clock.drift)
+    assert again.boot_time_seconds() == time.clock.boot_time_seconds()

@@ -146,6 +146,37 @@ def test_what_was_killed_while_no_agent_ran_is_found_by_the_next_one_and_marked(
         assert sum(kill.count for kill in kills if kill.while_down) == 2
 
 
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+def test_kills_while_no_agent_ran_are_named_from_the_kernels_log(
+    hogs: Hogs, tmp_path: Path, how: str
+) -> None:
+    # As in a test further down: the kernel must have said nothing for a while to say all of these.
+    time.sleep(KERNEL_SILENT_SECONDS)
+    paths = [hogs.make(f"down{number}", LIMIT_BYTES) for number in range(3)]
+    with Watched(tmp_path) as watched:
+        watched.agent.wait_for(lambda page: all(page.shows(path) for path in paths))
+        before = watched.before
+        if how == "killed":
+            watched.agent.kill()
+    pids = {path: hogs.kill_in(path) for path in paths}
+    hogs.remove(paths[1])
+    with Watched(tmp_path) as watched:
+        watched.before = before
+        watched.wait_until_known(3)
+        for path in paths:
+            watched.wait_for("cgwatch_oom_kills_total", 1, name=path, cause="own_limit")
+    with Storage.open_reader(str(tmp_path / "cgwatch.db")) as storage:
+        kills = {stored.kill.path: stored.kill for stored in storage.kills()}
+    assert kills.keys() == pids.keys()
+    for path, pid in pids.items():
+        kill = kills[path]
+        assert kill.victim is not None
+        assert (kill.victim.pid, kill.limit_path) == (pid, path)
+        assert (kill.while_down, kill.exact, kill.count) == (True, True, 1)
+        assert kill.killed_seconds is not None
+        assert kill.killed_seconds < kill.found_seconds
+
+
 # Docker.
 
 
@@ -237,3 +268,16 @@ def test_a_kernel_with_cgroup_v2_keeps_these_promises() -> None:
     )
     assert done.status == 0, done.output
     assert " passed" in done.output
+
+
+def test_a_kernel_whose_memory_events_are_local_keeps_them_as_well() -> None:
+    require(uml_available())
+    chosen = "bare or above or thirty"
+    pytest_command = f"{sys.executable} -m pytest -q -p no:cacheprovider {__file__} -k '{chosen}'"
+    done = run_in_uml(
+        ["sh", "-c", f"mount -o remount,memory_localevents /sys/fs/cgroup && exec {pytest_command}"],
+        environment={IN_UML: "1"},
+        memory="512M",
+    )
+    assert done.status == 0, done.output
+    assert "3 passed" in done.output
