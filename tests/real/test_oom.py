@@ -3,71 +3,22 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self
 
 import pytest
 
-from cgwatch.proc.vmstat import read_vmstat
 from cgwatch.storage import Storage
-from tests.oom.hogs import IN_UML, MEGABYTE, Hogs
-from tests.real.agent_process import AgentError, AgentProcess, Page
+from tests.oom.hogs import IN_UML, Hogs
 from tests.real.dockerd import IMAGE, Dockerd, docker_available
+from tests.real.kills import HOG, KERNEL_SILENT_SECONDS, LIMIT_BYTES, Watched, ended, node_total, run
 from tests.real.needs import require
 from tests.real.uml import run_in_uml, uml_available
 
 pytestmark = pytest.mark.real
-
-LIMIT_BYTES = 16 * MEGABYTE
-NO_DOCKER = "unix:///nonexistent/docker.sock"
-HOG = "tail /dev/zero"
-"""It keeps the last line, which never ends: some memory more with each read."""
-KERNEL_SILENT_SECONDS = 5.5
-SETTLED_SECONDS = 60
-"""A kill whose line the kernel's log does not have is settled after 30 s."""
-
-
-def node_total() -> int:
-    total = read_vmstat().oom_kills_total
-    assert total is not None
-    return total
-
-
-class Watched:
-    """An agent and the node's own count of kills when it began."""
-
-    def __init__(self, state_dir: Path, docker_url: str = NO_DOCKER) -> None:
-        self.agent = AgentProcess(docker_url, interval="500ms", state_dir=str(state_dir))
-
-    def __enter__(self) -> Self:
-        self.before = node_total()
-        self.agent.__enter__()
-        return self
-
-    def __exit__(self, *problem: object) -> None:
-        self.agent.__exit__(None, None, None) if problem[0] is None else self.agent.kill()
-
-    def wait_for(self, name: str, value: float, /, **labels: str) -> Page:
-        """Give the first page on which the series of these labels add up to a value."""
-        try:
-            return self.agent.wait_for(
-                lambda page: sum(found for _, found in page.find(name, **labels)) == value, SETTLED_SECONDS
-            )
-        except AgentError as error:
-            kills = [line for line in self.agent.get().splitlines() if line.startswith("cgwatch_oom")]
-            raise AgentError("\n".join([str(error), *kills])) from error
-
-    def wait_until_known(self, kills: int) -> Page:
-        """Give the first page of a ledger that has the node's count, and knows of each kill whose it was."""
-        page = self.wait_for("cgwatch_oom_attributed_total", kills)
-        assert page.value("cgwatch_oom_node_kills_total") == kills == node_total() - self.before
-        assert page.value("cgwatch_oom_unattributed_total") == 0
-        return page
 
 
 @pytest.fixture
@@ -156,22 +107,6 @@ def daemon() -> Iterator[Dockerd]:
         pytest.skip("Docker's kills on v2 have their own run")
     with Dockerd() as own:
         yield own
-
-
-def run(daemon: Dockerd, name: str, work: str, *options: str) -> subprocess.Popen[bytes]:
-    """Start ``docker run`` in the foreground."""
-    memory = (f"--memory={LIMIT_BYTES}", f"--memory-swap={LIMIT_BYTES}")
-    command = ("docker", "run", "--name", name, *memory, *options, IMAGE, "sh", "-c", work)
-    environment = {**os.environ, "DOCKER_HOST": daemon.url, "DOCKER_CONFIG": "/nonexistent"}
-    return subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-
-
-def ended(process: subprocess.Popen[bytes]) -> int:
-    _, said = process.communicate(timeout=60)
-    assert process.returncode is not None, said
-    return process.returncode
 
 
 def test_a_container_that_is_removed_at_once_is_counted_with_its_name(
