@@ -19,13 +19,15 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from cgwatch.cgroup.arrivals import Arrivals
 from cgwatch.cgroup.events import ModifiedEvents, OomNotices
 from cgwatch.cgroup.hierarchy import Hierarchy
 from cgwatch.errors import KernelFileError
 from cgwatch.oom.dialect import Told
-from cgwatch.oom.kernel_log import KillLog, Start
+from cgwatch.oom.kernel_log import KillLog, Start, has_the_kernels_pids
 from cgwatch.oom.observation import LogLost
 from cgwatch.oom.watching import Watched, Watching
+from cgwatch.oom.witness import Witness
 
 LOG = logging.getLogger(__name__)
 
@@ -102,6 +104,7 @@ class Sources:
         # Written by the thread alone.
         self._log: KillLog | None = None
         self._watching: Watching | None = None
+        self._witness: Witness | None = None
         self._states: dict[EventSource, bool] = {}
 
     @property
@@ -161,6 +164,7 @@ class Sources:
         epoll.register(wake, select.EPOLLIN)
         log = self._open_log(stack)
         watching = self._open_events(stack)
+        self._open_witness(stack, epoll)
         if log is not None:
             epoll.register(log, select.EPOLLIN)
         if watching is not None:
@@ -172,15 +176,16 @@ class Sources:
         while not self._stopping:
             wait_seconds = watching.wait_seconds(self._monotonic()) if watching else None
             ready = {descriptor for descriptor, _ in epoll.poll(wait_seconds)}
-            # The log first: who is told to look at a cgroup then knows what was logged before.
+            if self._witness is not None:  # before the log: where a victim was, is known then
+                self._witness.look()
+            # The log before the cgroups: who is told to look at a cgroup then knows what was logged before.
             if log is not None and (first or log.fileno() in ready) and not self._read_log(log):
                 epoll.unregister(log)
                 log = None
             first = False
             if wake in ready:
                 os.eventfd_read(wake)
-                if watching is not None:
-                    self._follow(watching)
+                self._follow(watching)
             if watching is not None:
                 self._look(watching)
 
@@ -200,6 +205,7 @@ class Sources:
                 failed=self._failed,
                 clock=self._clock,
                 monotonic=self._monotonic,
+                seen=self._seen,
             )
         except KernelFileError as error:
             self._tell(EventSource.LOG, f"{error}; {_WITHOUT_LOG}")
@@ -225,6 +231,24 @@ class Sources:
         self._tell(EventSource.CGROUPS)
         return self._watching
 
+    def _open_witness(self, stack: ExitStack, epoll: select.epoll) -> None:
+        """On v1 have somebody see who joins which cgroup; the log alone has need of it."""
+        if self._log is None or self._memory is None or self._memory.version > 1:
+            return
+        if not has_the_kernels_pids("/proc"):  # cgroup.procs has those of our own namespace
+            return
+        try:
+            arrivals = Arrivals(self._memory)
+        except KernelFileError as error:
+            LOG.warning("of many OOM kills at once some will not be named", extra={"problem": str(error)})
+            return
+        stack.callback(arrivals.close)
+        self._witness = Witness(arrivals, self._monotonic)
+        epoll.register(self._witness, select.EPOLLIN)
+
+    def _seen(self, pid: int) -> str | None:
+        return self._witness.path_of(pid) if self._witness is not None else None
+
     def _read_log(self, log: KillLog) -> bool:
         try:
             for message in log.read():
@@ -234,9 +258,13 @@ class Sources:
             return False
         return True
 
-    def _follow(self, watching: Watching) -> None:
+    def _follow(self, watching: Watching | None) -> None:
         with self._lock:
             wanted = self._wanted
+        if self._witness is not None:
+            self._witness.follow(("/", *wanted))
+        if watching is None:
+            return
         watching.follow(wanted)
         if watching.refused:
             path, why = next(iter(watching.refused.items()))
