@@ -1,10 +1,10 @@
-"""Real OOM kills, of bare cgroups and of Docker's containers: each is counted once, for whom it should be."""
+"""Real OOM kills in bare cgroups: each is counted once, for whom it should be."""
 
 from __future__ import annotations
 
 import os
-import sys
-import time
+import signal
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,11 +12,8 @@ from pathlib import Path
 import pytest
 
 from cgwatch.storage import Storage
-from tests.oom.hogs import IN_UML, Hogs
-from tests.real.dockerd import IMAGE, Dockerd, docker_available
-from tests.real.kills import HOG, KERNEL_SILENT_SECONDS, LIMIT_BYTES, Watched, ended, node_total, run
-from tests.real.needs import require
-from tests.real.uml import run_in_uml, uml_available
+from tests.oom.hogs import IN_UML, Hogs, run_on_v2
+from tests.real.kills import LIMIT_BYTES, Watched, node_total
 
 pytestmark = pytest.mark.real
 
@@ -97,78 +94,35 @@ def test_what_was_killed_while_no_agent_ran_is_found_by_the_next_one_and_marked(
         assert sum(kill.count for kill in kills if kill.while_down) == 2
 
 
-# Docker.
+def test_a_group_that_is_killed_as_one_is_counted_as_the_kernel_does(hogs: Hogs, tmp_path: Path) -> None:
+    if not hogs.is_v2:
+        pytest.skip("cgroup v1 has no memory.oom.group")
+    path = hogs.make("group", LIMIT_BYTES)
+    (hogs.directory(path) / "memory.oom.group").write_text("1")
+    join = 'echo $$ > "$0" && echo joined && exec sleep 100000'
+    sleepers = [
+        subprocess.Popen(["sh", "-c", join, hogs.directory(path) / "cgroup.procs"], stdout=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    with Watched(tmp_path) as watched:
+        for sleeper in sleepers:
+            assert sleeper.stdout
+            assert sleeper.stdout.readline() == b"joined\n"
+        watched.agent.wait_for(lambda page: page.shows(path))
+        hogs.kill_in(path)
+        for sleeper in sleepers:
+            with sleeper:
+                assert sleeper.wait(60) == -signal.SIGKILL
+        kills = node_total() - watched.before
+        assert kills >= 4, "the kernel counts its first victim twice if that takes a while to die"
+        watched.wait_until_known(kills)
+        page = watched.wait_for("cgwatch_oom_kills_total", kills, name=path)
+
+        assert page.value("container_oom_events_total", id=path) == kills
+        assert page.value("cgwatch_oom_kills_total", name=path, cause="own_limit", scope="group") == kills
 
 
-@pytest.fixture
-def daemon() -> Iterator[Dockerd]:
-    require(docker_available())
-    if IN_UML in os.environ:
-        pytest.skip("Docker's kills on v2 have their own run")
-    with Dockerd() as own:
-        yield own
-
-
-def test_a_container_that_is_removed_at_once_is_counted_with_its_name(
-    daemon: Dockerd, tmp_path: Path
-) -> None:
-    # The kernel says whose limit it was ten times in five seconds at most (oom_rs in mm/oom_kill.c), whoever
-    # asks; with that used up by kills before these, nothing but the log's next interval would tell.
-    time.sleep(KERNEL_SILENT_SECONDS)
-    with Watched(tmp_path, daemon.url) as watched:
-        for number in range(3):
-            assert ended(run(daemon, f"gone{number}", HOG, "--rm")) == 137
-        page = watched.wait_for("cgwatch_oom_kills_total", 3, runtime="docker")
-
-        assert {labels["name"] for labels, _ in page.find("cgwatch_oom_kills_total")} == {
-            f"gone{number}" for number in range(3)
-        }
-        assert page.value("cgwatch_oom_node_kills_total") == 3 == node_total() - watched.before
-        assert page.value("cgwatch_oom_unattributed_total") == 0
-
-
-def test_a_child_that_is_killed_leaves_its_container_running(daemon: Dockerd, tmp_path: Path) -> None:
-    identity = daemon.run(
-        *("--name=lives", f"--memory={LIMIT_BYTES}", f"--memory-swap={LIMIT_BYTES}", IMAGE),
-        *("sh", "-c", f"{HOG}; echo gone; sleep 100000"),
-    )
-    try:
-        with Watched(tmp_path, daemon.url) as watched:
-            daemon.docker("exec", identity, "sh", "-c", f"{HOG}; true")
-            page = watched.wait_for("cgwatch_oom_kills_total", 1, name="lives")
-
-            assert page.value("cgwatch_oom_kills_total", name="lives", cause="own_limit", scope="child") == 1
-            assert page.value("container_oom_events_total", name="lives") == 1
-            assert daemon.docker("inspect", "--format={{.State.Running}}", identity) == "true"
-    finally:
-        daemon.docker("rm", "--force", identity)
-
-
-def test_while_docker_is_down_kills_are_counted_for_the_container(daemon: Dockerd, tmp_path: Path) -> None:
-    identity = daemon.run(
-        *("--name=kept", f"--memory={LIMIT_BYTES}", f"--memory-swap={LIMIT_BYTES}", IMAGE),
-        *("sh", "-c", "while ! [ -e /go ]; do sleep 0.1; done; " + HOG + "; sleep 100000"),
-    )
-    try:
-        with Watched(tmp_path, daemon.url) as watched:
-            path = f"/docker/{identity}"
-            watched.agent.wait_for(lambda page: page.name_of(path) == "kept")
-            daemon.docker("exec", identity, "touch", "/go")
-            daemon.kill()
-            page = watched.wait_for("container_oom_events_total", 1, id=path)
-
-            assert page.name_of(path) == "kept"
-            daemon.start()
-    finally:
-        daemon.docker("rm", "--force", identity)
-
-
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(IN_UML in os.environ, reason="is the one that runs the others inside")
 def test_a_kernel_with_cgroup_v2_keeps_these_promises() -> None:
-    require(uml_available())
-    done = run_in_uml(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "not kernel"],
-        environment={IN_UML: "1"},
-        memory="512M",
-    )
-    assert done.status == 0, done.output
-    assert " passed" in done.output
+    run_on_v2(__file__, skipped=1, memory="512M", deadline_seconds=250)
