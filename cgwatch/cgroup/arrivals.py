@@ -4,8 +4,8 @@ Who makes a cgroup makes a directory, and who joins it writes its process's id t
 through the kernel's file system layer, so inotify(7) on the directory tells of them at once: IN_CREATE and
 IN_MODIFY. It does not tell of a child that a process forks: that is born in its parent's cgroup.
 
-On v1 alone: there a directory is modified by its users only. On v2 the kernel itself modifies files in it, at
-each event of the cgroup, and every process that was not waited for still shows its cgroup in ``/proc``.
+On v2 the kernel itself modifies other files of the directory, at each event of the cgroup. So it takes a
+second watch there, on ``cgroup.procs`` alone.
 """
 
 from __future__ import annotations
@@ -38,9 +38,12 @@ class Arrivals:
     def __init__(self, hierarchy: Hierarchy) -> None:
         self._hierarchy = hierarchy
         self._flags, self._inotify = new_inotify()
-        self._mask = self._flags.CREATE | self._flags.DELETE | self._flags.MODIFY | self._flags.ONLYDIR
+        self._of_directory = self._flags.CREATE | self._flags.DELETE | self._flags.ONLYDIR
+        self._is_v2 = hierarchy.version > 1
+        if not self._is_v2:
+            self._of_directory |= self._flags.MODIFY
         self._paths: dict[int, str] = {}
-        self._watches: dict[str, int] = {}
+        self._watches: dict[str, list[int]] = {}
 
     def fileno(self) -> int:
         """Return what becomes readable when somebody has joined a cgroup, or made one."""
@@ -72,7 +75,7 @@ class Arrivals:
                     joined.update(dict.fromkeys(self._found(below)))
                 else:
                     self._remove(below)
-            elif event.name in (_PROCS, _TASKS):
+            elif self._is_v2 or event.name in (_PROCS, _TASKS):
                 joined[path] = None
         return [(path, pids) for path in joined if (pids := self._pids(path))]
 
@@ -93,18 +96,24 @@ class Arrivals:
 
     def _add(self, path: str) -> bool:
         self._remove(path)  # one of the same path that is gone, whose last word was not read yet
+        directory = self._hierarchy.locate(path)
         try:
-            watch = self._inotify.add_watch(self._hierarchy.locate(path), self._mask)
+            self._watch(path, directory, self._of_directory)
+            if self._is_v2:
+                self._watch(path, f"{directory}/{_PROCS}", self._flags.MODIFY)
         except OSError:
+            self._remove(path)
             return False  # it is gone, or there is no room
-        self._paths[watch] = path
-        self._watches[path] = watch
         return True
 
+    def _watch(self, path: str, place: str, mask: int) -> None:
+        watch = self._inotify.add_watch(place, mask)
+        self._paths[watch] = path
+        self._watches.setdefault(path, []).append(watch)
+
     def _remove(self, path: str) -> None:
-        """End the watch on a cgroup, if there is one: the kernel keeps it when the directory goes."""
-        watch = self._watches.pop(path, None)
-        if watch is not None:
+        """End the watches on a cgroup, if there are any: the kernel keeps them when the directory goes."""
+        for watch in self._watches.pop(path, ()):
             del self._paths[watch]
             with contextlib.suppress(OSError):
                 self._inotify.rm_watch(watch)
@@ -121,7 +130,8 @@ class Arrivals:
         except OSError:
             return []
         try:
-            return [int(pid) for pid in os.read(descriptor, _MOST_BYTES).split()]
+            whole_lines = os.read(descriptor, _MOST_BYTES).rpartition(b"\n")[0]
+            return [int(pid) for pid in whole_lines.split()]
         except (OSError, ValueError):
             return []
         finally:

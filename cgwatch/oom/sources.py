@@ -232,11 +232,9 @@ class Sources:
         return self._watching
 
     def _open_witness(self, stack: ExitStack, epoll: select.epoll) -> None:
-        """On v1 have somebody see who joins which cgroup; the log alone has need of it."""
-        if self._log is None or self._memory is None or self._memory.version > 1:
-            return
-        if not has_the_kernels_pids("/proc"):  # cgroup.procs has those of our own namespace
-            return
+        """Have somebody see who joins which cgroup; the log alone has need of it."""
+        if self._log is None or self._memory is None or not has_the_kernels_pids("/proc"):
+            return  # cgroup.procs has the pids of our own namespace
         try:
             arrivals = Arrivals(self._memory)
         except KernelFileError as error:

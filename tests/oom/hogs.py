@@ -33,17 +33,9 @@ def run_on_v2(
 ) -> None:
     """Run the tests of a module once more, on cgroup v2 in User Mode Linux; ``skipped``: so many of them."""
     require(uml_available())
+    options = ("-q", "-p", "no:cacheprovider", f"--timeout={deadline_seconds}")
     done = run_in_uml(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            f"--timeout={deadline_seconds}",
-            module,
-        ],
+        [sys.executable, "-m", "pytest", *options, module],
         environment={IN_UML: "1"},
         memory=memory,
         deadline_seconds=deadline_seconds,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -43,20 +44,36 @@ class Watched:
 
     def wait_for(self, name: str, value: float, /, **labels: str) -> Page:
         """Give the first page on which the series of these labels add up to a value."""
+        return self._wait(lambda page: sum(found for _, found in page.find(name, **labels)) == value)
+
+    def wait_for_names(self, kills: Mapping[str, int]) -> Page:
+        """Give the first page that has so many kills, of whatever cause, by the names that they count for."""
+        return self._wait(lambda page: {name: of_name(page, name) for name in kills} == kills)
+
+    def wait_until_known(self, kills: int) -> Page:
+        """Give the first page of a ledger that has all of the node's kills, ours and others', and whose.
+
+        ``kills``: of ours; whoever else uses this machine may have some, too.
+        """
+
+        def is_known(page: Page) -> bool:
+            total = page.value("cgwatch_oom_node_kills_total")
+            known = page.value("cgwatch_oom_attributed_total") + page.value("cgwatch_oom_unattributed_total")
+            return total == known == node_total() - self.before and total >= kills
+
+        return self._wait(is_known)
+
+    def _wait(self, condition: Callable[[Page], bool]) -> Page:
         try:
-            return self.agent.wait_for(
-                lambda page: sum(found for _, found in page.find(name, **labels)) == value, SETTLED_SECONDS
-            )
+            return self.agent.wait_for(condition, SETTLED_SECONDS)
         except AgentError as error:
             kills = [line for line in self.agent.get().splitlines() if line.startswith("cgwatch_oom")]
             raise AgentError("\n".join([str(error), *kills])) from error
 
-    def wait_until_known(self, kills: int) -> Page:
-        """Give the first page of a ledger that has the node's count, and knows of each kill whose it was."""
-        page = self.wait_for("cgwatch_oom_attributed_total", kills)
-        assert page.value("cgwatch_oom_node_kills_total") == kills == node_total() - self.before
-        assert page.value("cgwatch_oom_unattributed_total") == 0
-        return page
+
+def of_name(page: Page, name: str) -> float:
+    """Give how many kills count for a container of this name."""
+    return sum(value for _, value in page.find("cgwatch_oom_kills_total", name=name))
 
 
 def run(daemon: Docker, name: str, work: str, *options: str) -> subprocess.Popen[bytes]:
