@@ -60,9 +60,12 @@ class Arrivals:
             if path not in self._watches:
                 self._add(path)
 
-    def take(self) -> list[tuple[str, list[int]]]:
-        """Return who is in the cgroups that somebody has joined or that were made, without waiting."""
-        joined: dict[str, None] = {}
+    def take(self, paths: Iterable[str] = ()) -> list[tuple[str, list[int]]]:
+        """Return who is in the cgroups that somebody has joined or that were made, without waiting.
+
+        And in ``paths``: of those that were born there nobody was told.
+        """
+        joined: dict[str, None] = dict.fromkeys(paths)
         for event in self._inotify.read(timeout=0):
             path = self._paths.get(event.wd)
             if event.mask & self._flags.Q_OVERFLOW:

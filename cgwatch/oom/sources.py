@@ -176,9 +176,9 @@ class Sources:
         while not self._stopping:
             wait_seconds = watching.wait_seconds(self._monotonic()) if watching else None
             ready = {descriptor for descriptor, _ in epoll.poll(wait_seconds)}
-            if self._witness is not None:  # before the log: where a victim was, is known then
-                self._witness.look()
-            # The log before the cgroups: who is told to look at a cgroup then knows what was logged before.
+            # Before the log, so that it is known where a victim was.
+            told = self._told(watching)
+            # The log before the cgroups: who is told to look at one then knows what was logged before.
             if log is not None and (first or log.fileno() in ready) and not self._read_log(log):
                 epoll.unregister(log)
                 log = None
@@ -186,8 +186,8 @@ class Sources:
             if wake in ready:
                 os.eventfd_read(wake)
                 self._follow(watching)
-            if watching is not None:
-                self._look(watching)
+            for path in told:
+                self._deliver(Look(path))
 
     def _close_wake(self, wake: int) -> None:
         with self._lock:
@@ -271,9 +271,12 @@ class Sources:
         else:
             self._tell(EventSource.CGROUPS)
 
-    def _look(self, watching: Watching) -> None:
-        for path in watching.take(self._monotonic()):
-            self._deliver(Look(path))
+    def _told(self, watching: Watching | None) -> list[str]:
+        """Return the cgroups to look at; take note of who has joined one, and who is in those."""
+        told = watching.take(self._monotonic()) if watching is not None else []
+        if self._witness is not None:
+            self._witness.look(told)
+        return told
 
     def _tell(self, source: EventSource, problem: str = "") -> None:
         available = not problem

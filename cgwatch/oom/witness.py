@@ -26,8 +26,8 @@ class Joins(Protocol):
     def follow(self, paths: Iterable[str], /) -> None:
         """Be told of these cgroups and of what is made in them."""
 
-    def take(self) -> list[tuple[str, list[int]]]:
-        """Return the processes of the cgroups that somebody has joined, without waiting."""
+    def take(self, paths: Iterable[str], /) -> list[tuple[str, list[int]]]:
+        """Return the processes of the cgroups that somebody has joined and of ``paths``, without waiting."""
 
 
 class Witness:
@@ -46,9 +46,12 @@ class Witness:
         """Say which cgroups there are; those that are made in them need not be named."""
         self._joins.follow(paths)
 
-    def look(self) -> None:
-        """Take note of who has joined what since the last time, without waiting."""
-        joined = self._joins.take()
+    def look(self, told: Iterable[str] = ()) -> None:
+        """Take note of who has joined what since the last time, without waiting.
+
+        ``told``: cgroups that something happens to, whose processes may have been born there.
+        """
+        joined = self._joins.take(told)
         if not joined:
             return
         now = self._monotonic()

@@ -10,6 +10,7 @@ class Joins:
     def __init__(self) -> None:
         self.told: list[tuple[str, list[int]]] = []
         self.followed: set[str] = set()
+        self.there: dict[str, list[int]] = {}
 
     def fileno(self) -> int:
         return -1
@@ -17,9 +18,9 @@ class Joins:
     def follow(self, paths: Iterable[str]) -> None:
         self.followed |= set(paths)
 
-    def take(self) -> list[tuple[str, list[int]]]:
+    def take(self, paths: Iterable[str]) -> list[tuple[str, list[int]]]:
         told, self.told = self.told, []
-        return told
+        return told + [(path, self.there[path]) for path in paths]
 
 
 class Scene:
@@ -41,6 +42,14 @@ def test_a_process_was_where_it_was_seen_last() -> None:
     scene.joins_now("/b", 2)
 
     assert [scene.witness.path_of(pid) for pid in (1, 2, 3)] == ["/a", "/b", None]
+
+
+def test_who_was_born_in_a_cgroup_is_seen_when_something_happens_there() -> None:
+    scene = Scene()
+    scene.joins.there["/a"] = [1, 2]
+    scene.witness.look(["/a"])
+
+    assert scene.witness.path_of(2) == "/a"
 
 
 def test_what_was_seen_is_believed_for_a_while_since_ids_are_used_again() -> None:
