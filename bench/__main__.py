@@ -29,6 +29,8 @@ from cgwatch.errors import CgwatchError
 from tests.compare.cadvisor import CadvisorError
 from tests.real.dockerd import RealKernelError
 
+_KILLS = 300
+
 
 class Options(Struct, frozen=True):
     """The command line."""
@@ -55,6 +57,7 @@ class Options(Struct, frozen=True):
             rounds=min(self.rounds, 10) if self.quick else self.rounds,
             starts=3 if self.quick else 5,
             seconds=min(self.seconds, 15) if self.quick else self.seconds,
+            kills=_KILLS // 3 if self.quick else _KILLS,
             profile=self.profile,
             parts=frozenset(self.only.split(",")),
             cadvisor=self.cadvisor,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from bench import native, rendering, subtree
+from bench import native, rendering, storm, subtree
 from bench.clock import Clock
 from bench.inside import Inside, open_for_bench
 from bench.numbers import slope
@@ -33,6 +33,8 @@ class Plan(Struct, frozen=True):
     rounds: int
     starts: int
     seconds: float
+    kills: int
+    """Of a storm."""
     profile: bool
     parts: frozenset[str]
     """Of ``PARTS``."""
@@ -42,7 +44,7 @@ class Plan(Struct, frozen=True):
     disk: str
 
 
-PARTS = ("sampling", "rendering", "memory", "whole", "scrapes", "cadvisor")
+PARTS = ("sampling", "rendering", "memory", "whole", "scrapes", "storm", "cadvisor")
 
 
 class Bench(Struct, frozen=True):
@@ -58,6 +60,7 @@ class Bench(Struct, frozen=True):
         with subtree.subtree(hierarchies, count) as tree:
             outside = self._in_process(count, tree, "idle", _idle)
             self._if("whole", lambda: outside.whole("idle", _idle))
+            self._if("storm", lambda: storm.measure(self.folder, self.sheet, self.plan.kills, count))
             burn = min(_BURN_MICROSECONDS, _BURN_TOGETHER // count)
             program = native.compiled("busy", self.folder)
             with (

@@ -12,6 +12,7 @@ import os
 import queue
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable
 from types import FrameType
@@ -53,6 +54,11 @@ _REMEMBERED_FAILURES = 1000
 _NOTICES_SHARE = 8
 """On v1 one in so many descriptors is for being told of OOM kills, one for each cgroup that is watched; the
 ticks find what happens in all others."""
+
+
+_SWITCH_SECONDS = 0.001
+"""How long a thread waits for another one that computes, with each call to the kernel that it makes. Python's
+5 ms are the life of a cgroup whose process is killed at once: the thread that is told of it would be late."""
 
 
 class Stop(Struct, frozen=True):
@@ -262,6 +268,7 @@ def run(settings: Settings) -> None:
 
     Raises ``NoCgroupsError``, ``ListenError`` or a ``KernelFileError`` when it cannot start.
     """
+    sys.setswitchinterval(_SWITCH_SECONDS)
     own = OwnMetrics()
     inbox: Inbox = queue.SimpleQueue()
     sampler, descriptors = open_sampler(settings, FailureLog(own))

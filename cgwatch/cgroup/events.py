@@ -18,7 +18,7 @@ import contextlib
 import errno
 import os
 import select
-from typing import Protocol
+from typing import Any, Protocol
 
 from cgwatch.errors import FileMissingError, KernelFileError, ReadFailedError, from_os_error
 
@@ -56,6 +56,21 @@ class Notifier(Protocol):
         """Close every descriptor."""
 
 
+def new_inotify() -> tuple[Any, Any]:
+    """Return the flags of inotify(7) and an instance that does not wait.
+
+    Raises a ``KernelFileError`` that says what to do when there is none for us.
+    """
+    # Only needed where there are OOM kills to be told of: with ctypes it is 0.3 MiB.
+    import inotify_simple  # type: ignore[import-untyped]  # noqa: PLC0415 - as above; it has no types
+
+    try:
+        return inotify_simple.flags, inotify_simple.INotify(nonblocking=True)
+    except OSError as error:
+        problem = _OUT_OF_INSTANCES if error.errno in EXHAUSTED else os.strerror(error.errno or 0)
+        raise ReadFailedError(_INOTIFY, problem, error.errno or 0) from error
+
+
 class ModifiedEvents:
     """v2: a ``Notifier`` by inotify.
 
@@ -63,15 +78,7 @@ class ModifiedEvents:
     """
 
     def __init__(self) -> None:
-        # Only needed on cgroup v2: with ctypes it is 0.3 MiB.
-        import inotify_simple  # type: ignore[import-untyped]  # noqa: PLC0415 - as above; it has no types
-
-        self._flags = inotify_simple.flags
-        try:
-            self._inotify = inotify_simple.INotify(nonblocking=True)
-        except OSError as error:
-            problem = _OUT_OF_INSTANCES if error.errno in EXHAUSTED else os.strerror(error.errno or 0)
-            raise ReadFailedError(_INOTIFY, problem, error.errno or 0) from error
+        self._flags, self._inotify = new_inotify()
         self._paths: dict[int, str] = {}
         self._watches: dict[str, list[int]] = {}
 

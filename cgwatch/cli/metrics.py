@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 import textwrap
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 
@@ -21,9 +22,13 @@ from cgwatch.cli.names import described_by_docker
 from cgwatch.cli.options import settings_options
 from cgwatch.errors import KernelFileError
 from cgwatch.metrics.families import FAMILIES
+from cgwatch.metrics.labels import LabelCensus
 from cgwatch.metrics.negotiation import Format
 from cgwatch.metrics.own import OwnMetrics
+from cgwatch.metrics.render import Census
 from cgwatch.model import Snapshot
+from cgwatch.oom.keeper import Keeper
+from cgwatch.oom.tally import Tally
 from cgwatch.settings import Settings
 from cgwatch.units import quoted
 
@@ -64,12 +69,27 @@ def listed() -> tuple[Listed, ...]:
 
 
 def _own() -> Iterator[Listed]:
-    own = OwnMetrics()
-    # Of an empty node: what is told of a snapshot is told of this one, too.
-    own.watch(Descriptors(0), lambda: Snapshot(0, 0.0, 0.0, 0.0, (), Layout.V2), 0.0)
-    for metric in own.registry.collect():
+    for metric in of_empty_node().registry.collect():
         name = f"{metric.name}_total" if metric.type == "counter" else metric.name
         yield Listed(name, metric.type, AGENT, None, "cgwatch itself", "", metric.documentation)
+
+
+def of_empty_node() -> OwnMetrics:
+    """Return the metrics of an agent that has sampled nothing and seen no kill: every one of its names."""
+    own = OwnMetrics()
+    own.watch(Descriptors(0), lambda: Snapshot(0, 0.0, 0.0, 0.0, (), Layout.V2), 0.0)
+    own.watch_page(lambda: (Census(), LabelCensus()))
+    keeper = Keeper(
+        proc_root="/proc",
+        clock=time.time,
+        monotonic=time.monotonic,
+        tally=Tally(retain_seconds=0, most_series=0),
+        observer=own,
+        failed=own.failed,
+    )
+    keeper.begin("")
+    own.watch_oom(keeper)
+    return own
 
 
 def _complete(_context: click.Context, _option: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -22,6 +22,10 @@ _INIT_PID_NAMESPACE = 0xEFFFFFFC
 """PROC_PID_INIT_INO: the same on every kernel since 3.8."""
 
 
+def _nobody(_pid: int) -> None:
+    return None
+
+
 class Start(Struct, frozen=True):
     """Which log, and where in it to begin."""
 
@@ -34,7 +38,8 @@ class KillLog:
     """The log, read without waiting. ``fileno`` is for a selector.
 
     ``memory`` is the hierarchy of the memory controller. Raises a ``KernelFileError`` with the path when the
-    log cannot be opened; ``failed`` is called for each record that cannot be understood.
+    log cannot be opened; ``failed`` is called for each record that cannot be understood. ``seen`` says in
+    which cgroup a process was seen lately.
     """
 
     def __init__(
@@ -46,15 +51,17 @@ class KillLog:
         failed: Callable[[KernelFileError], None],
         clock: Callable[[], float],
         monotonic: Callable[[], float],
+        seen: Callable[[int], str | None] = _nobody,
     ) -> None:
         self._controller = UNIFIED if memory and memory.version > 1 else "memory"
         self._proc_root = proc_root
         self._failed = failed
+        self._seen = seen
         after = start.after
         self._clock = LogClock(clock, monotonic, after.drift if after else Drift())
         self._dialect = OomLog(self._clock.boot_time_seconds())
         self._is_live = after is None  # else there may be records of long ago
-        self._can_locate = _has_the_kernels_pids(proc_root)
+        self._can_locate = has_the_kernels_pids(proc_root)
         self._log = KernelLog(start.path, after_sequence=after.sequence if after else None, failed=failed)
 
     @property
@@ -110,18 +117,22 @@ class KillLog:
         return told
 
     def _with_path(self, kill: KernelKill) -> KernelKill:
+        path = self._shown(kill.victim.pid) or self._seen(kill.victim.pid)
+        return kill if path is None else structs.replace(kill, path=path)
+
+    def _shown(self, pid: int) -> str | None:
         try:
-            path = read_membership(self._proc_root, kill.victim.pid).get(self._controller, "/")
+            path = read_membership(self._proc_root, pid).get(self._controller, "/")
         except (FileMissingError, CgroupGoneError):
-            return kill
+            return None
         except KernelFileError as error:
             self._failed(error)
-            return kill
+            return None
         # A process that is gone from its cgroup shows the root; ".." is outside our cgroup namespace.
-        return kill if path == "/" or path.startswith("/..") else structs.replace(kill, path=path)
+        return None if path == "/" or path.startswith("/..") else path
 
 
-def _has_the_kernels_pids(proc_root: str) -> bool:
+def has_the_kernels_pids(proc_root: str) -> bool:
     """Tell whether the pids of the kernel's log are those of ``proc_root``."""
     try:
         pid = 1 if is_foreign(proc_root) else os.getpid()

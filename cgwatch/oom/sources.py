@@ -19,13 +19,15 @@ from typing import TypeAlias
 
 from msgspec import Struct, structs
 
+from cgwatch.cgroup.arrivals import Arrivals
 from cgwatch.cgroup.events import ModifiedEvents, OomNotices
 from cgwatch.cgroup.hierarchy import Hierarchy
 from cgwatch.errors import KernelFileError
 from cgwatch.oom.dialect import Told
-from cgwatch.oom.kernel_log import KillLog, Start
+from cgwatch.oom.kernel_log import KillLog, Start, has_the_kernels_pids
 from cgwatch.oom.observation import LogLost, LogPlace
 from cgwatch.oom.watching import Watched, Watching
+from cgwatch.oom.witness import Witness
 
 LOG = logging.getLogger(__name__)
 
@@ -105,6 +107,7 @@ class Sources:
         self._log: KillLog | None = None
         self._placed_seconds = 0.0
         self._watching: Watching | None = None
+        self._witness: Witness | None = None
         self._states: dict[EventSource, bool] = {}
 
     @property
@@ -174,6 +177,7 @@ class Sources:
         epoll.register(wake, select.EPOLLIN)
         log = self._open_log(stack)
         watching = self._open_events(stack)
+        self._open_witness(stack, epoll)
         if log is not None:
             epoll.register(log, select.EPOLLIN)
         if watching is not None:
@@ -185,17 +189,18 @@ class Sources:
         while not self._stopping:
             wait_seconds = watching.wait_seconds(self._monotonic()) if watching else None
             ready = {descriptor for descriptor, _ in epoll.poll(wait_seconds)}
-            # The log first: who is told to look at a cgroup then knows what was logged before.
+            # Before the log, so that it is known where a victim was.
+            told = self._told(watching)
+            # The log before the cgroups: who is told to look at one then knows what was logged before.
             if log is not None and (first or log.fileno() in ready) and not self._read_log(log):
                 epoll.unregister(log)
                 log = None
             first = False
             if wake in ready:
                 os.eventfd_read(wake)
-                if watching is not None:
-                    self._follow(watching)
-            if watching is not None:
-                self._look(watching)
+                self._follow(watching)
+            for path in told:
+                self._deliver(Look(path))
 
     def _close_wake(self, wake: int) -> None:
         with self._lock:
@@ -222,6 +227,7 @@ class Sources:
             failed=self._failed,
             clock=self._clock,
             monotonic=self._monotonic,
+            seen=self._seen,
         )
 
     def _new_place(self, log: KillLog, *, at_once: bool = True) -> Iterator[LogPlace]:
@@ -247,6 +253,22 @@ class Sources:
         self._tell(EventSource.CGROUPS)
         return self._watching
 
+    def _open_witness(self, stack: ExitStack, epoll: select.epoll) -> None:
+        """Have somebody see who joins which cgroup; the log alone has need of it."""
+        if self._log is None or self._memory is None or not has_the_kernels_pids("/proc"):
+            return  # cgroup.procs has the pids of our own namespace
+        try:
+            arrivals = Arrivals(self._memory)
+        except KernelFileError as error:
+            LOG.warning("of many OOM kills at once some will not be named", extra={"problem": str(error)})
+            return
+        stack.callback(arrivals.close)
+        self._witness = Witness(arrivals, self._monotonic)
+        epoll.register(self._witness, select.EPOLLIN)
+
+    def _seen(self, pid: int) -> str | None:
+        return self._witness.path_of(pid) if self._witness is not None else None
+
     def _read_log(self, log: KillLog) -> bool:
         try:
             told = log.read()
@@ -257,9 +279,13 @@ class Sources:
             return False
         return True
 
-    def _follow(self, watching: Watching) -> None:
+    def _follow(self, watching: Watching | None) -> None:
         with self._lock:
             wanted = self._wanted
+        if self._witness is not None:
+            self._witness.follow(("/", *wanted))
+        if watching is None:
+            return
         watching.follow(wanted)
         if watching.refused:
             path, why = next(iter(watching.refused.items()))
@@ -268,9 +294,12 @@ class Sources:
         else:
             self._tell(EventSource.CGROUPS)
 
-    def _look(self, watching: Watching) -> None:
-        for path in watching.take(self._monotonic()):
-            self._deliver(Look(path))
+    def _told(self, watching: Watching | None) -> list[str]:
+        """Return the cgroups to look at; take note of who has joined one, and who is in those."""
+        told = watching.take(self._monotonic()) if watching is not None else []
+        if self._witness is not None:
+            self._witness.look(told)
+        return told
 
     def _tell(self, source: EventSource, problem: str = "") -> None:
         available = not problem

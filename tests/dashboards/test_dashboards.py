@@ -11,33 +11,18 @@ from urllib.parse import parse_qs, urlsplit
 import promql_parser
 import pytest
 
-from cgwatch.cli.metrics import listed
-from cgwatch.metrics.families import FAMILIES
 from dashboards.generate import files
+from tests import promql
 from tests.dashboards.boards import BOARDS, FOLDER, Target, filled_in, panels, targets
 from tests.dashboards.dimensions import UNITS, dimension
+from tests.promql import CATALOGUE, COUNTERS, HELPS, KNOWN, LABELS, matchers
 
-CATALOGUE = {metric.name: metric for metric in listed()}
-HELPS = {name: metric.help for name, metric in CATALOGUE.items()}
-OF_HISTOGRAMS = {
-    f"{name}_{part}"
-    for name, metric in CATALOGUE.items()
-    if metric.type == "histogram"
-    for part in ("bucket", "sum", "count")
-}
-COUNTERS = OF_HISTOGRAMS | {name for name, metric in CATALOGUE.items() if metric.type == "counter"}
 SINCE_A_PERSON_STARTED_IT = frozenset({"container_restarts_total"})
 """Counters that say something by themselves: they begin anew with what they count."""
-FROM_PROMETHEUS = frozenset({"up"})
-"""Metrics that Prometheus itself makes of each scrape."""
-KNOWN = CATALOGUE.keys() | OF_HISTOGRAMS | FROM_PROMETHEUS
-LABELS = {family.name: {"id", "name", "image", *family.labels} for family in FAMILIES}
-
 TARGETS = targets()
 PANELS = {f"{name}: {panel['title']}": panel for name, board in BOARDS.items() for panel in panels(board)}
 CHOSEN_DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 OPENS_CONTAINER = "/d/cgwatch-container?"
-OPERATORS = {"MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~"}
 of_each_board = pytest.mark.parametrize("name", BOARDS)
 
 
@@ -46,21 +31,7 @@ def parsed(expr: str) -> Any:
 
 
 def selectors(expr: str) -> list[Any]:
-    found: list[Any] = []
-
-    def visit(node: Any) -> None:
-        if isinstance(node, promql_parser.VectorSelector):
-            found.append(node)
-        elif isinstance(node, promql_parser.MatrixSelector):
-            found.append(node.vector_selector)
-
-    promql_parser.walk(parsed(expr), visit)
-    assert found, f"asks for nothing: {expr}"
-    return found
-
-
-def matchers(selector: Any) -> set[str]:
-    return {f'{each.name}{OPERATORS[str(each.op)]}"{each.value}"' for each in selector.matchers.matchers}
+    return promql.selectors(filled_in(expr))
 
 
 def labels_of(node: Any) -> set[str]:

@@ -28,16 +28,22 @@ MEGABYTE = 1 << 20
 _numbers = itertools.count()
 
 
-def run_on_v2(module: str) -> None:
-    """Run the tests of a module once more, on cgroup v2 in User Mode Linux."""
+def run_on_v2(
+    module: str, *, skipped: int | None = None, memory: str = "256M", deadline_seconds: float = 120
+) -> None:
+    """Run the tests of a module once more, on cgroup v2 in User Mode Linux; ``skipped``: so many of them."""
     require(uml_available())
+    options = ("-q", "-p", "no:cacheprovider", f"--timeout={deadline_seconds}")
     done = run_in_uml(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", module],
+        [sys.executable, "-m", "pytest", *options, module],
         environment={IN_UML: "1"},
-        memory="256M",
+        memory=memory,
+        deadline_seconds=deadline_seconds,
     )
     assert done.status == 0, done.output
     assert " passed" in done.output
+    if skipped is not None:
+        assert f" passed, {skipped} skipped in " in done.output.splitlines()[-1], done.output
 
 
 class Hogs:

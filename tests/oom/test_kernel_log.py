@@ -13,7 +13,7 @@ from cgwatch.oom.kernel_log import KillLog, Start
 from cgwatch.oom.observation import LogLost, LogPlace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 V2 = Hierarchy(2, frozenset({"memory"}), "/sys/fs/cgroup")
 V1 = Hierarchy(1, frozenset({"memory"}), "/sys/fs/cgroup/memory")
@@ -54,7 +54,12 @@ class Machine:
             seconds,
         )
 
-    def open(self, memory: Hierarchy | None = V2, after: LogPlace | None = None) -> KillLog:
+    def open(
+        self,
+        memory: Hierarchy | None = V2,
+        after: LogPlace | None = None,
+        seen: Mapping[int, str] | None = None,
+    ) -> KillLog:
         log = KillLog(
             Start(str(self.log), after),
             memory=memory,
@@ -62,6 +67,7 @@ class Machine:
             failed=self.failures.append,
             clock=lambda: NOW,
             monotonic=lambda: UP,
+            seen=(seen or {}).get,
         )
         self._open.append(log)
         return log
@@ -108,6 +114,17 @@ def test_on_v1_it_is_that_of_the_memory_controller(machine: Machine) -> None:
     log = machine.open(V1)
     machine.kills(1, pid=7)
     assert paths(log) == ["/pod/a"]
+
+
+def test_where_a_dead_victim_was_seen_is_believed_and_where_it_still_is_even_more(machine: Machine) -> None:
+    machine.put(7, "3:memory:/\n")
+    machine.put(8, "3:memory:/pod/b\n")
+    log = machine.open(V1, seen={7: "/pod/a", 8: "/pod/a", 9: "/pod/c"})
+    found = []
+    for pid in (7, 8, 9, 10):
+        machine.kills(pid, pid=pid)
+        found += paths(log)
+    assert found == ["/pod/a", "/pod/b", "/pod/c", None]
 
 
 @pytest.mark.parametrize("cgroup", ["/", "/../../outside", "/.."])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tests.real.dockerd import RealKernelError
-from tests.real.test_prometheus import Prometheus
+from tests.real.prometheus import Prometheus
 
 _LATEST_SECONDS = 3.0
 """A scrape of up to 2 s is written under the moment at which it began, and so is that it failed."""

@@ -23,7 +23,7 @@ from tests.real.dockerd import IMAGE, Dockerd, inside_uml
 from tests.real.kernel_says import is_v1
 from tests.real.moments import moment_with
 from tests.real.needs import require
-from tests.real.test_prometheus import Prometheus
+from tests.real.prometheus import Prometheus
 from tests.real.uml import Finished
 
 pytestmark = pytest.mark.real

@@ -24,7 +24,7 @@ from tests.real.expressions import CADVISOR, EXPRESSIONS, KUBELET, OF_THE_NODE, 
 from tests.real.kernel_says import is_v1
 from tests.real.moments import moment_with
 from tests.real.needs import require
-from tests.real.test_prometheus import Prometheus
+from tests.real.prometheus import Prometheus
 
 pytestmark = pytest.mark.real
 

@@ -1,73 +1,22 @@
-"""Real OOM kills, of bare cgroups and of Docker's containers: each is counted once, for whom it should be."""
+"""Real OOM kills in bare cgroups: each is counted once, for whom it should be."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self
 
 import pytest
 
-from cgwatch.proc.vmstat import read_vmstat
 from cgwatch.storage import Storage
-from tests.oom.hogs import IN_UML, MEGABYTE, Hogs
-from tests.real.agent_process import AgentError, AgentProcess, Page
-from tests.real.dockerd import IMAGE, Dockerd, docker_available
-from tests.real.needs import require
-from tests.real.uml import run_in_uml, uml_available
+from tests.oom.hogs import IN_UML, Hogs, run_on_v2
+from tests.real.kills import KERNEL_SILENT_SECONDS, LIMIT_BYTES, Watched
 
 pytestmark = pytest.mark.real
-
-LIMIT_BYTES = 16 * MEGABYTE
-NO_DOCKER = "unix:///nonexistent/docker.sock"
-HOG = "tail /dev/zero"
-"""It keeps the last line, which never ends: some memory more with each read."""
-KERNEL_SILENT_SECONDS = 5.5
-SETTLED_SECONDS = 60
-"""A kill whose line the kernel's log does not have is settled after 30 s."""
-
-
-def node_total() -> int:
-    total = read_vmstat().oom_kills_total
-    assert total is not None
-    return total
-
-
-class Watched:
-    """An agent and the node's own count of kills when it began."""
-
-    def __init__(self, state_dir: Path, docker_url: str = NO_DOCKER) -> None:
-        self.agent = AgentProcess(docker_url, interval="500ms", state_dir=str(state_dir))
-
-    def __enter__(self) -> Self:
-        self.before = node_total()
-        self.agent.__enter__()
-        return self
-
-    def __exit__(self, *problem: object) -> None:
-        self.agent.__exit__(None, None, None) if problem[0] is None else self.agent.kill()
-
-    def wait_for(self, name: str, value: float, /, **labels: str) -> Page:
-        """Give the first page on which the series of these labels add up to a value."""
-        try:
-            return self.agent.wait_for(
-                lambda page: sum(found for _, found in page.find(name, **labels)) == value, SETTLED_SECONDS
-            )
-        except AgentError as error:
-            kills = [line for line in self.agent.get().splitlines() if line.startswith("cgwatch_oom")]
-            raise AgentError("\n".join([str(error), *kills])) from error
-
-    def wait_until_known(self, kills: int) -> Page:
-        """Give the first page of a ledger that has the node's count, and knows of each kill whose it was."""
-        page = self.wait_for("cgwatch_oom_attributed_total", kills)
-        assert page.value("cgwatch_oom_node_kills_total") == kills == node_total() - self.before
-        assert page.value("cgwatch_oom_unattributed_total") == 0
-        return page
 
 
 @pytest.fixture
@@ -88,7 +37,7 @@ def test_a_kill_in_a_bare_cgroup_is_counted_for_it_with_its_cause(hogs: Hogs, tm
         assert page.value("container_oom_events_total", id=path) == 1
         assert page.value("cgwatch_oom_kills_total", name=path, cause="own_limit") == 1
     with Storage.open_reader(str(tmp_path / "cgwatch.db")) as storage:
-        (stored,) = storage.kills()
+        (stored,) = storage.kills(container=path)
         assert stored.kill.victim is not None
         assert stored.kill.victim.pid == pid
         assert stored.kill.limit_path == path
@@ -141,7 +90,7 @@ def test_what_was_killed_while_no_agent_ran_is_found_by_the_next_one_and_marked(
         page = watched.wait_until_known(3)
         assert page.value("container_oom_events_total", id=path) == 3
     with Storage.open_reader(str(tmp_path / "cgwatch.db")) as storage:
-        kills = [stored.kill for stored in storage.kills()]
+        kills = [stored.kill for stored in storage.kills(container=path)]
         assert sum(kill.count for kill in kills) == 3
         assert sum(kill.count for kill in kills if kill.while_down) == 2
 
@@ -177,107 +126,62 @@ def test_kills_while_no_agent_ran_are_named_from_the_kernels_log(
         assert kill.killed_seconds < kill.found_seconds
 
 
-# Docker.
-
-
 @pytest.fixture
-def daemon() -> Iterator[Dockerd]:
-    require(docker_available())
-    if IN_UML in os.environ:
-        pytest.skip("Docker's kills on v2 have their own run")
-    with Dockerd() as own:
-        yield own
+def local_events(hogs: Hogs) -> Iterator[None]:
+    """Have memory.events count each cgroup alone: an option of the whole mount."""
+    if not hogs.is_v2:
+        pytest.skip("an option of cgroup v2")
+    remount = ["mount", "-o", "remount,memory_localevents", hogs.hierarchy.directory]
+    subprocess.run(remount, check=True)
+    yield
+    subprocess.run(["mount", "-o", "remount", hogs.hierarchy.directory], check=True)
 
 
-def run(daemon: Dockerd, name: str, work: str, *options: str) -> subprocess.Popen[bytes]:
-    """Start ``docker run`` in the foreground."""
-    memory = (f"--memory={LIMIT_BYTES}", f"--memory-swap={LIMIT_BYTES}")
-    command = ("docker", "run", "--name", name, *memory, *options, IMAGE, "sh", "-c", work)
-    environment = {**os.environ, "DOCKER_HOST": daemon.url, "DOCKER_CONFIG": "/nonexistent"}
-    return subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
+@pytest.mark.usefixtures("local_events")
+def test_where_events_are_local_a_kill_is_still_one(hogs: Hogs, tmp_path: Path) -> None:
+    pod = hogs.make("pod", LIMIT_BYTES)
+    path = hogs.make("pod/container")
+    with Watched(tmp_path) as watched:
+        watched.agent.wait_for(lambda page: page.shows(path))
+        hogs.kill_in(path)
+        hogs.kill_in(path)
+        watched.wait_until_known(2)
+        page = watched.wait_for("cgwatch_oom_kills_total", 2, name=path)
+
+        assert page.value("container_oom_events_total", id=path) == 2
+        assert page.value("container_oom_events_total", id=pod) == 0
 
 
-def ended(process: subprocess.Popen[bytes]) -> int:
-    _, said = process.communicate(timeout=60)
-    assert process.returncode is not None, said
-    return process.returncode
+def test_a_group_that_is_killed_as_one_is_counted_as_the_kernel_does(hogs: Hogs, tmp_path: Path) -> None:
+    if not hogs.is_v2:
+        pytest.skip("cgroup v1 has no memory.oom.group")
+    path = hogs.make("group", LIMIT_BYTES)
+    (hogs.directory(path) / "memory.oom.group").write_text("1")
+    join = 'echo $$ > "$0" && echo joined && exec sleep 100000'
+    sleepers = [
+        subprocess.Popen(["sh", "-c", join, hogs.directory(path) / "cgroup.procs"], stdout=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    with Watched(tmp_path) as watched:
+        for sleeper in sleepers:
+            assert sleeper.stdout
+            assert sleeper.stdout.readline() == b"joined\n"
+        watched.agent.wait_for(lambda page: page.shows(path))
+        hogs.kill_in(path)
+        for sleeper in sleepers:
+            with sleeper:
+                assert sleeper.wait(60) == -signal.SIGKILL
+        events = (hogs.directory(path) / "memory.events.local").read_text()
+        kills = next(int(line.split()[1]) for line in events.splitlines() if line.startswith("oom_kill "))
+        assert kills >= 4, "the kernel counts its first victim twice if that takes a while to die"
+        watched.wait_until_known(kills)
+        page = watched.wait_for("cgwatch_oom_kills_total", kills, name=path)
+
+        assert page.value("container_oom_events_total", id=path) == kills
+        assert page.value("cgwatch_oom_kills_total", name=path, cause="own_limit", scope="group") == kills
 
 
-def test_a_container_that_is_removed_at_once_is_counted_with_its_name(
-    daemon: Dockerd, tmp_path: Path
-) -> None:
-    # The kernel says whose limit it was ten times in five seconds at most (oom_rs in mm/oom_kill.c), whoever
-    # asks; with that used up by kills before these, nothing but the log's next interval would tell.
-    time.sleep(KERNEL_SILENT_SECONDS)
-    with Watched(tmp_path, daemon.url) as watched:
-        for number in range(3):
-            assert ended(run(daemon, f"gone{number}", HOG, "--rm")) == 137
-        page = watched.wait_for("cgwatch_oom_kills_total", 3, runtime="docker")
-
-        assert {labels["name"] for labels, _ in page.find("cgwatch_oom_kills_total")} == {
-            f"gone{number}" for number in range(3)
-        }
-        assert page.value("cgwatch_oom_node_kills_total") == 3 == node_total() - watched.before
-        assert page.value("cgwatch_oom_unattributed_total") == 0
-
-
-def test_a_child_that_is_killed_leaves_its_container_running(daemon: Dockerd, tmp_path: Path) -> None:
-    identity = daemon.run(
-        *("--name=lives", f"--memory={LIMIT_BYTES}", f"--memory-swap={LIMIT_BYTES}", IMAGE),
-        *("sh", "-c", f"{HOG}; echo gone; sleep 100000"),
-    )
-    try:
-        with Watched(tmp_path, daemon.url) as watched:
-            daemon.docker("exec", identity, "sh", "-c", f"{HOG}; true")
-            page = watched.wait_for("cgwatch_oom_kills_total", 1, name="lives")
-
-            assert page.value("cgwatch_oom_kills_total", name="lives", cause="own_limit", scope="child") == 1
-            assert page.value("container_oom_events_total", name="lives") == 1
-            assert daemon.docker("inspect", "--format={{.State.Running}}", identity) == "true"
-    finally:
-        daemon.docker("rm", "--force", identity)
-
-
-def test_while_docker_is_down_kills_are_counted_for_the_container(daemon: Dockerd, tmp_path: Path) -> None:
-    identity = daemon.run(
-        *("--name=kept", f"--memory={LIMIT_BYTES}", f"--memory-swap={LIMIT_BYTES}", IMAGE),
-        *("sh", "-c", "while ! [ -e /go ]; do sleep 0.1; done; " + HOG + "; sleep 100000"),
-    )
-    try:
-        with Watched(tmp_path, daemon.url) as watched:
-            path = f"/docker/{identity}"
-            watched.agent.wait_for(lambda page: page.name_of(path) == "kept")
-            daemon.docker("exec", identity, "touch", "/go")
-            daemon.kill()
-            page = watched.wait_for("container_oom_events_total", 1, id=path)
-
-            assert page.name_of(path) == "kept"
-            daemon.start()
-    finally:
-        daemon.docker("rm", "--force", identity)
-
-
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(IN_UML in os.environ, reason="is the one that runs the others inside")
 def test_a_kernel_with_cgroup_v2_keeps_these_promises() -> None:
-    require(uml_available())
-    done = run_in_uml(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "not kernel"],
-        environment={IN_UML: "1"},
-        memory="512M",
-    )
-    assert done.status == 0, done.output
-    assert " passed" in done.output
-
-
-def test_a_kernel_whose_memory_events_are_local_keeps_them_as_well() -> None:
-    require(uml_available())
-    chosen = "bare or above or thirty"
-    pytest_command = f"{sys.executable} -m pytest -q -p no:cacheprovider {__file__} -k '{chosen}'"
-    done = run_in_uml(
-        ["sh", "-c", f"mount -o remount,memory_localevents /sys/fs/cgroup && exec {pytest_command}"],
-        environment={IN_UML: "1"},
-        memory="512M",
-    )
-    assert done.status == 0, done.output
-    assert "3 passed" in done.output
+    run_on_v2(__file__, skipped=1, memory="512M", deadline_seconds=250)

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import http.client
-import json
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import threading
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Self
 
 import pytest
 
@@ -23,20 +17,10 @@ from tests.real.agent_process import STOP_SECONDS, AgentProcess
 from tests.real.dockerd import IMAGE, Dockerd
 from tests.real.kernel_says import kernel_says
 from tests.real.needs import require
+from tests.real.prometheus import Prometheus
 
 pytestmark = pytest.mark.real
 
-CONFIG = """\
-global:
-  scrape_interval: 1s
-  scrape_timeout: 1s
-scrape_configs:
-  - job_name: cgwatch
-    static_configs: [{{targets: ["{address}"]}}]
-  - job_name: cadvisor
-    metrics_path: /metrics/cadvisor
-    static_configs: [{{targets: ["{address}"]}}]
-"""
 BURNER_CPUS = 0.2
 RATE_TOLERANCE_CORES = 0.08
 """Scrapes and samples are each a second apart and not in step, so a rate over 5 s may have the time of 6;
@@ -53,67 +37,6 @@ TYPES = {
     # OpenMetrics has no counter without _total.
     "container_memory_failcnt": "unknown",
 }
-
-
-class Prometheus:
-    """A private Prometheus on the loopback, that scrapes one address."""
-
-    def __init__(self, folder: Path, target: str) -> None:
-        self._log = folder / "prometheus.log"
-        config = folder / "prometheus.yml"
-        config.write_text(CONFIG.format(address=target))
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
-        self._command = [
-            "prometheus",
-            f"--config.file={config}",
-            f"--storage.tsdb.path={folder / 'data'}",
-            f"--web.listen-address={self.address}",
-        ]
-
-    def __enter__(self) -> Self:
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
-            )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text()
-
-    def api(self, path: str, **parameters: str) -> Any:
-        url = f"http://{self.address}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        with urllib.request.urlopen(url, timeout=10) as response:
-            return json.load(response)["data"]
-
-    def query(self, promql: str) -> dict[str, float]:
-        """Give the value of each series by its name label."""
-        found = self.api("query", query=promql)["result"]
-        return {series["metric"].get("name", ""): float(series["value"][1]) for series in found}
-
-    def wait_for(self, promql: str, deadline_seconds: float = 40) -> dict[str, float]:
-        """Ask until there is an answer, as Prometheus has no way to say when."""
-        deadline = time.monotonic() + deadline_seconds
-        while time.monotonic() < deadline:
-            if self._process.poll() is not None:
-                break
-            try:
-                if found := self.query(promql):
-                    return found
-            except OSError:
-                pass  # it does not listen yet, or does not answer queries yet (503)
-            time.sleep(0.2)
-        raise AssertionError(f"no answer to {promql} after {deadline_seconds} s:\n{self.log}")
 
 
 @pytest.fixture(scope="module")
