@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from enum import StrEnum
 
@@ -9,6 +10,7 @@ from msgspec import Struct
 
 from cgwatch.model import Runtime
 from cgwatch.oom.evidence import Breakdown, Evidence, Involved, Limit, Memory, Share
+from cgwatch.oom.history import Point
 from cgwatch.oom.kill import Cause, OomKill
 from cgwatch.oom.shape import Growth, growth_of
 from cgwatch.oom.state import is_within
@@ -16,9 +18,11 @@ from cgwatch.oom.state import is_within
 _STALE_RATIO = 0.6
 """Of the limit: a last sample of less does not show what filled the rest."""
 _DOMINANT_RATIO = 0.5
+_MOST_RATIO = 0.8
 _ENOUGH_AVAILABLE_RATIO = 0.05
 """Of the node's memory: with more than that available, it was no shortage of the node."""
 _RECLAIMABLE_RATIO = 0.1
+_LONG_ID = re.compile(r"([0-9a-f]{12})[0-9a-f]{52}")
 _ID_LENGTH = 12
 
 
@@ -92,6 +96,9 @@ class Case(Struct, frozen=True):
     """The composition is of so much less than the limit that it does not show what filled it."""
     consumer: Consumer
     growth: Growth | None
+    """Of the cgroup whose limit was hit, else of the holder."""
+    holders_growth: Growth | None
+    """Of the holder, where the limit was another's."""
     could_reclaim: bool | None
 
     @property
@@ -121,6 +128,33 @@ class Case(Struct, frozen=True):
         path = self.kill.holder.path if self.kill.holder else None
         return self.limit is not None and path is not None and is_within(self.limit.path, path)
 
+    def called(self, share: Share) -> str:
+        """Return a container's name, or else where it is below the limit."""
+        within = self.limit.path if self.limit else ""
+        return share.name or shortened(
+            share.path.removeprefix(within).lstrip("/") if within != "/" else share.path
+        )
+
+    @property
+    def age_seconds(self) -> float | None:
+        """How old the holder's cgroup was."""
+        created = self.evidence.created_seconds if self.evidence else None
+        return None if created is None else self.moment_seconds - created
+
+    @property
+    def growing(self) -> Consumer | None:
+        """What most of the growth was, as far as the samples show it."""
+        involved = _involved(self.kill, self.evidence, self.limit)
+        return growing_of(involved.series.points) if involved else None
+
+    @property
+    def is_holders_growth(self) -> bool:
+        """Tell whether the limit was another's, and half or more of what grew below it the holder's."""
+        mine, all_of_it = self.holders_growth, self.growth
+        if mine is None or all_of_it is None:
+            return False
+        return mine.last_bytes - mine.first_bytes >= (all_of_it.last_bytes - all_of_it.first_bytes) / 2
+
     @property
     def largest(self) -> tuple[Share, ...]:
         """Who used most below the limit, or on the node."""
@@ -134,13 +168,20 @@ def moment_of(kill: OomKill) -> float:
     return kill.found_seconds if kill.killed_seconds is None else kill.killed_seconds
 
 
+def shortened(path: str) -> str:
+    """Return a cgroup's path with the ids of containers as short as ``docker ps`` has them."""
+    return _LONG_ID.sub(r"\1", path)
+
+
 def name_of(kill: OomKill) -> str:
     """Return whose a kill is, as people call it."""
     holder = kill.holder
     if holder is None:
         return kill.path or "not known"
     container_id = holder.owner.container_id
-    return holder.name or (container_id or "")[:_ID_LENGTH] or holder.path or kill.path or "not known"
+    return (
+        holder.name or (container_id or "")[:_ID_LENGTH] or shortened(holder.path or kill.path or "not known")
+    )
 
 
 def case_of(kill: OomKill, evidence: Evidence | None, earlier: Sequence[OomKill] = ()) -> Case:
@@ -156,7 +197,10 @@ def case_of(kill: OomKill, evidence: Evidence | None, earlier: Sequence[OomKill]
     )
     known = None if is_stale else composition
     involved = _involved(kill, evidence, limit)
-    growth = None
+    growth = holders_growth = None
+    holder = evidence.holder if evidence else None
+    if involved is not None and holder is not None and involved.path != holder.path:
+        holders_growth = growth_of(holder.series.points, moment_of(kill), None)
     if involved is not None:
         hit_bytes = limit_bytes if limit is not None and involved.path == limit.path else None
         growth = growth_of(involved.series.points, moment_of(kill), hit_bytes)
@@ -170,6 +214,7 @@ def case_of(kill: OomKill, evidence: Evidence | None, earlier: Sequence[OomKill]
         is_stale,
         _consumer(known) if known else _victims(kill, limit_bytes),
         growth,
+        holders_growth,
         _could_reclaim(known),
     )
 
@@ -224,6 +269,22 @@ def _consumer(composition: Composition) -> Consumer:
         return Consumer.UNKNOWN
     consumer, size = next(iter(parts.items()))
     return consumer if size >= _DOMINANT_RATIO * composition.usage_bytes else Consumer.MIXED
+
+
+def growing_of(points: Sequence[Point]) -> Consumer | None:
+    """Return what most of the growth between the first and the last sample was."""
+    known = [point for point in points if point.usage_bytes is not None and point.anon_bytes is not None]
+    if not known:
+        return None
+    first, last = known[0], known[-1]
+    grown = {
+        Consumer.ANON: (last.anon_bytes or 0) - (first.anon_bytes or 0),
+        Consumer.SHMEM: (last.shmem_bytes or 0) - (first.shmem_bytes or 0),
+        Consumer.KERNEL: (last.kernel_bytes or 0) - (first.kernel_bytes or 0),
+    }
+    consumer = max(grown, key=lambda each: grown[each])
+    all_of_it = sum(max(0, size) for size in grown.values())
+    return consumer if all_of_it and grown[consumer] >= _MOST_RATIO * all_of_it else None
 
 
 def _victims(kill: OomKill, limit_bytes: int | None) -> Consumer:
