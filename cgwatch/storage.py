@@ -268,7 +268,8 @@ def _connect_reader(path: str) -> sqlite3.Connection:
             check_same_thread=False,
         )
         try:
-            _check_version(connection, path)
+            if _check_version(connection, path) == 0:
+                raise StorageError(f"{path}: nothing is stored here yet; an agent (cgwatch run) will")
         except BaseException:
             connection.close()
             raise

@@ -110,7 +110,8 @@ def _ancestor(case: Case) -> Iterator[Statement]:
         yield Statement(
             "overcommitted",
             f"The limits of the {len(limits)} largest below it add up to {format_size(total)}, more than its "
-            f"own {format_size(limit.limit_bytes)}: raise it to at least {exact_size(total)}, or lower theirs.",
+            f"own {format_size(limit.limit_bytes)}: raise it to at least {exact_size(total)}, or lower "
+            "theirs.",
             {"limits_bytes": total, "limit_bytes": limit.limit_bytes},
         )
     else:
@@ -119,8 +120,8 @@ def _ancestor(case: Case) -> Iterator[Statement]:
         bound = f" ({listed(without)} {has} none)" if without else ""
         yield Statement(
             "raise",
-            f"Raise that limit above {format_size(limit.limit_bytes)}, or give those below it limits of their "
-            f"own that add up to less{bound}.",
+            f"Raise that limit above {format_size(limit.limit_bytes)}, or give those below it limits of "
+            f"their own that add up to less{bound}.",
             {"limit_bytes": limit.limit_bytes},
         )
 

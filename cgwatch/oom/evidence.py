@@ -60,11 +60,15 @@ class Series(Struct, frozen=True, omit_defaults=True):
     file_bytes: tuple[int | None, ...] = ()
     shmem_bytes: tuple[int | None, ...] = ()
     kernel_bytes: tuple[int | None, ...] = ()
+    swap_bytes: tuple[int | None, ...] = ()
+    """Empty in what versions before this column have stored."""
 
     @property
     def points(self) -> tuple[Point, ...]:
         """The same, by moments."""
-        return tuple(Point(*values) for values in zip(*structs.astuple(self), strict=True))
+        unknown = (None,) * len(self.seconds)
+        columns = [column or unknown for column in structs.astuple(self)]
+        return tuple(Point(*values) for values in zip(*columns, strict=True))
 
 
 class Involved(Struct, frozen=True, omit_defaults=True):

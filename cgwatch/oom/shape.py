@@ -1,7 +1,7 @@
 """How memory grew before a kill: suddenly, steadily, or not at all. Pure.
 
 What counts is the *need*: usage without the page cache that could be dropped, as the kernel drops it before
-it kills.
+it kills, and what lies in swap: a leak goes on there while the usage stands at the limit.
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ class Growth(Struct, frozen=True):
 
 
 def need(point: Point) -> int | None:
-    """Return the usage without the droppable page cache, as far as the kernel tells them apart."""
+    """Return usage and swap without the droppable page cache, as far as the kernel tells them apart."""
     if point.usage_bytes is None:
         return None
     cache = (point.file_bytes or 0) - (point.shmem_bytes or 0)
-    return max(0, point.usage_bytes - max(0, cache))
+    return max(0, point.usage_bytes - max(0, cache)) + (point.swap_bytes or 0)
 
 
 def growth_of(points: Sequence[Point], moment_seconds: float, limit_bytes: int | None) -> Growth | None:

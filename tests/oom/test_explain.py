@@ -265,6 +265,18 @@ def test_cache_that_the_kernel_can_drop_is_no_need() -> None:
     assert explain(kill(), evidence).verdicts.shape is Shape.SPIKE  # from 30 MiB, not near the limit always
 
 
+def test_a_leak_into_swap_is_growth_though_the_usage_stands_at_the_limit() -> None:
+    evidence = needing(lambda _: LIMIT)
+    holder = evidence.holder
+    assert holder is not None
+    swapped = tuple(int(MIB * step) for step in range(len(holder.series.seconds)))
+    evidence = structs.replace(
+        evidence, holder=structs.replace(holder, series=structs.replace(holder.series, swap_bytes=swapped))
+    )
+
+    assert explain(kill(), evidence).verdicts.shape is Shape.GROWTH
+
+
 def test_a_few_samples_are_no_steady_growth() -> None:
     said = explain(kill(), needing(lambda age: LIMIT - age * MIB / 5, seconds=30))
 
@@ -510,7 +522,7 @@ def pid_of(process: Process) -> int:
 @st.composite
 def series(draw: st.DrawFn) -> Series:
     points = draw(
-        st.lists(st.tuples(st.floats(0, 2 * MOMENT), sizes, sizes, sizes, sizes, sizes), max_size=20)
+        st.lists(st.tuples(st.floats(0, 2 * MOMENT), sizes, sizes, sizes, sizes, sizes, sizes), max_size=20)
     )
     return Series(*zip(*sorted(points, key=lambda point: point[0]), strict=True)) if points else Series()
 

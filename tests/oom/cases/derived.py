@@ -159,11 +159,10 @@ def _needs(involved: Involved | None) -> list[tuple[float, int]]:
     series = involved.series if involved else None
     if series is None:
         return []
-    rows = zip(series.seconds, series.usage_bytes, series.file_bytes, series.shmem_bytes, strict=True)
     return [
-        (seconds, usage - max(0, (file or 0) - (shmem or 0)))
-        for seconds, usage, file, shmem in rows
-        if usage is not None
+        (point.seconds, point.usage_bytes + (point.swap_bytes or 0) - max(0, file - (point.shmem_bytes or 0)))
+        for point in series.points
+        if point.usage_bytes is not None and (file := point.file_bytes or 0) >= 0
     ]
 
 

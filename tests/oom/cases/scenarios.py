@@ -97,6 +97,58 @@ def cache() -> Recorded:
         )
 
 
+def too_small() -> Recorded:
+    """61 of 64 MiB for more than a minute, then a little more; started again each time."""
+    with Stage() as stage:
+        path, limit = stage.hogs.make("report", 64 * MEGABYTE), 64 * MEGABYTE
+        for _ in range(3):
+            program = stage.start(path, f"anon={57 * MEGABYTE}", "wait=70", f"anon={8 * MEGABYTE}")
+            assert program.wait(300) == -9
+        truth = Truth(
+            Cause.OWN_LIMIT,
+            Consumer.ANON,
+            Shape.PLATEAU,
+            Scope.UNKNOWN,
+            path,
+            limit,
+            consumer_bytes=limit,
+            victim_pid=program.pid,
+            kills=3,
+        )
+        return stage.record(
+            path,
+            "One process had 61 MiB for 70 s, and then took 8 MiB more, past its limit. It was started again "
+            "twice, and went the same way.",
+            truth,
+        )
+
+
+def tmpfs() -> Recorded:
+    """A process writes files to a tmpfs, and has next to nothing itself."""
+    with Stage() as stage, tempfile.TemporaryDirectory(prefix="cgwtest-", dir="/dev/shm") as folder:
+        path, limit = stage.hogs.make("thumbnails", 64 * MEGABYTE), 64 * MEGABYTE
+        began = time.monotonic()
+        program = stage.start(path, f"files={MEGABYTE},1.5,{folder}")
+        assert program.wait(300) == -9
+        truth = Truth(
+            Cause.OWN_LIMIT,
+            Consumer.SHMEM,
+            Shape.GROWTH,
+            Scope.UNKNOWN,
+            path,
+            limit,
+            consumer_bytes=limit,
+            bytes_per_second=MEGABYTE / 1.5,
+            growing_seconds=time.monotonic() - began,
+            victim_pid=program.pid,
+        )
+        return stage.record(
+            path,
+            "One process wrote a file of 1 MiB to /dev/shm every 1.5 s, and had next to nothing itself.",
+            truth,
+        )
+
+
 # Containers of Docker. Their image has busybox only, whose awk takes memory in exact pieces, too.
 
 
@@ -369,6 +421,8 @@ SCENARIOS: dict[str, Callable[[], Recorded]] = {
     "cache_v1": cache,
     "pod_v1": pod,
     "kernel_v1": kernel,
+    "too_small_v1": too_small,
+    "tmpfs_v1": tmpfs,
     "leak_docker_v1": leak_docker,
     "too_small_docker_v1": too_small_docker,
     "tmpfs_docker_v2": tmpfs_docker,
