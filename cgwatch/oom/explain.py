@@ -17,6 +17,7 @@ from cgwatch.oom.facts import facts_of
 from cgwatch.oom.kill import Cause, OomKill, Scope
 from cgwatch.oom.shape import Shape
 from cgwatch.oom.statement import Statement
+from cgwatch.oom.words import SHORT_KINDS, pace, seconds
 from cgwatch.units import format_size
 
 
@@ -84,14 +85,24 @@ def _summary(case: Case) -> str:
     else:
         whose = "its own limit" if case.is_holders_limit else f"the limit of {shortened(limit.path)}"
         why = f"{whose} of {format_size(limit.limit_bytes)} was hit"
-    shapes = {
-        Shape.SPIKE: ", suddenly",
-        Shape.GROWTH: ", after steady growth",
-        Shape.PLATEAU: ", near which it had been for long",
-        Shape.UNKNOWN: "",
-    }
-    shape = shapes[case.growth.shape] if case.growth and limit else ""
-    return f"{who}: {why}{shape}"
+        kind = SHORT_KINDS.get(case.consumer)
+        why += f" by {kind}" if kind else ""
+    return f"{who}: {why}{_how(case)}"
+
+
+def _how(case: Case) -> str:
+    growth = case.growth
+    if growth is None or (case.limit is None and case.kill.cause is not Cause.GLOBAL):
+        return ""
+    match growth.shape:
+        case Shape.SPIKE:
+            return ", suddenly"
+        case Shape.GROWTH if growth.bytes_per_second:
+            return f", after steady growth of {pace(growth.bytes_per_second)[1]}"
+        case Shape.PLATEAU:
+            return f", near which it had been for {seconds(growth.window_seconds)}"
+        case _:
+            return ""
 
 
 def _not_known(case: Case) -> Iterator[str]:

@@ -155,7 +155,7 @@ def _victim(case: Case) -> Iterator[Statement]:
     if (
         composition is not None
         and case.consumer in (Consumer.SHMEM, Consumer.KERNEL)
-        and sum(size or 0 for size in sizes.values()) < _INNOCENT_RATIO * composition.usage_bytes
+        and victim.anon_bytes + (victim.shmem_bytes or 0) < _INNOCENT_RATIO * composition.usage_bytes
     ):
         text += ": that is not what filled it"
     yield Statement("victim", text + ".", numbers)

@@ -149,7 +149,7 @@ def test_recorded_the_limit_of_the_cgroup_above_on_both_kinds_of_kernel(shape: s
     assert said.verdicts.cause is Cause.ANCESTOR_LIMIT
     assert (said.verdicts.limit_path, said.verdicts.limit_bytes) == (above, 20 * MIB)
     assert said.verdicts.consumer is Consumer.ANON
-    assert said.summary == f"{above}/container: the limit of {above} of 20MiB was hit"
+    assert said.summary == f"{above}/container: the limit of {above} of 20MiB was hit by anonymous memory"
     assert (
         of(said, "limit").text == f"The limit that was hit is not its own, but one above it: {above}, 20MiB."
     )
