@@ -71,13 +71,14 @@ def _own(case: Case, limit_bytes: int) -> Iterator[Statement]:
 
 def _leak(case: Case, limit_bytes: int, bytes_per_second: float) -> Statement:
     lasts = limit_bytes / bytes_per_second
+    command = _command(case, 2 * limit_bytes) if case.is_holders_limit else ""
     what = _LOOK_FOR.get(case.growing or case.consumer, _LOOK_FOR[Consumer.ANON])
     where = f"In {case.name}, " if case.is_holders_growth else ""
     what = what if where else what[0].upper() + what[1:]
     return Statement(
         "leak",
         f"{where}{what}: no limit is enough for growth that goes on. Doubling it to "
-        f"{exact_size(2 * limit_bytes)} would last {seconds(lasts)} longer at this pace.",
+        f"{exact_size(2 * limit_bytes)}{command} would last {seconds(lasts)} longer at this pace.",
         {
             "limit_bytes": limit_bytes,
             "doubled_bytes": 2 * limit_bytes,
@@ -208,4 +209,14 @@ def _with_margin(size_bytes: int) -> int:
 
 
 def _command(case: Case, size_bytes: int) -> str:
-    return f" (docker update --memory {size_bytes // _MEBIBYTE}m {case.name})" if case.is_docker else ""
+    """Return how Docker is told; it refuses a limit above the one of memory and swap together."""
+    if not case.is_docker:
+        return ""
+    last = case.evidence.holder.last if case.evidence and case.evidence.holder else None
+    swap_bytes = last.swap_room_bytes if last else None
+    both = "" if swap_bytes is None else f" --memory-swap {_as_docker_has_it(size_bytes + swap_bytes)}"
+    return f" (docker update --memory {_as_docker_has_it(size_bytes)}{both} {case.name})"
+
+
+def _as_docker_has_it(size_bytes: int) -> str:
+    return f"{size_bytes}" if size_bytes % _MEBIBYTE else f"{size_bytes // _MEBIBYTE}m"

@@ -49,6 +49,14 @@ class Memory(Struct, frozen=True, omit_defaults=True):
     limit_hits_total: int | None = None
     breakdown: Breakdown = Breakdown()
 
+    @property
+    def swap_room_bytes(self) -> int | None:
+        """How much of it may lie in swap; ``None``: no limit is known."""
+        if self.swap_limit_bytes is not None:
+            return self.swap_limit_bytes
+        both, limit = self.memory_and_swap_limit_bytes, self.limit_bytes
+        return max(0, both - limit) if both is not None and limit is not None else None
+
 
 class Series(Struct, frozen=True, omit_defaults=True):
     """The minutes before the kill, by columns of the same length, the oldest first."""

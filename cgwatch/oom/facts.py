@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from cgwatch.oom.case import Case, Composition, Consumer, shortened
 from cgwatch.oom.circumstances import circumstances_of
-from cgwatch.oom.evidence import Memory, Process
+from cgwatch.oom.evidence import Process
 from cgwatch.oom.kill import Cause
 from cgwatch.oom.shape import Growth, Shape
 from cgwatch.oom.statement import Statement
@@ -242,7 +242,7 @@ def _swap(case: Case) -> tuple[str, dict[str, float]]:
     used = at_kill.swap_usage_bytes if at_kill else None
     if used is None and last is not None:
         used = last.swap_usage_bytes
-    bound = _swap_limit(last) if last else None
+    bound = last.swap_room_bytes if last else None
     if bound == 0:
         return ", and it may not swap", {"swap_limit_bytes": 0}
     if used is not None and bound is not None and used >= _NEARLY * bound:
@@ -254,13 +254,6 @@ def _swap(case: Case) -> tuple[str, dict[str, float]]:
     if used is not None:
         return f"; {format_size(used)} was in swap already", {"swap_usage_bytes": used}
     return "", {}
-
-
-def _swap_limit(last: Memory) -> int | None:
-    if last.swap_limit_bytes is not None:
-        return last.swap_limit_bytes
-    both, limit = last.memory_and_swap_limit_bytes, last.limit_bytes
-    return both - limit if both is not None and limit is not None else None
 
 
 # How it came to it.

@@ -203,7 +203,7 @@ def test_steady_growth_is_called_so_with_its_pace_and_how_long_it_went_on() -> N
     assert growth.numbers["bytes_per_second"] == pytest.approx(MIB / 5)
     assert growth.numbers["straightness_ratio"] == pytest.approx(1)
     leak = of(said, "leak")
-    assert "Doubling it to 200MiB would last 8m20s longer" in leak.text
+    assert "Doubling it to 200MiB (docker update --memory 200m web) would last 8m20s longer" in leak.text
     assert leak.numbers["lasts_seconds"] == pytest.approx(500)
     assert "raise" not in topics(said.advice)
 
@@ -239,6 +239,28 @@ def test_a_need_near_the_limit_all_the_time_is_a_limit_too_small_and_the_number_
     assert raised.numbers["wanted_bytes"] == 125 * MIB
     assert "Raise the limit to 125MiB (docker update --memory 125m web)" in raised.text
     assert "a quarter above the highest need that was seen (100MiB)" in raised.text
+
+
+@pytest.mark.parametrize(
+    ("swap", "flags"),
+    [
+        ({"memory_and_swap_limit_bytes": LIMIT}, "--memory 125m --memory-swap 125m"),
+        ({"memory_and_swap_limit_bytes": 2 * LIMIT}, "--memory 125m --memory-swap 225m"),
+        ({"swap_limit_bytes": 0}, "--memory 125m --memory-swap 125m"),
+        ({}, "--memory 125m"),
+    ],
+)
+def test_the_command_for_docker_raises_the_limit_of_memory_and_swap_where_there_is_one(
+    swap: dict[str, int], flags: str
+) -> None:
+    evidence = needing(lambda age: (96 + age % 3) * MIB)
+    holder = evidence.holder
+    assert holder is not None
+    assert holder.last is not None
+    last = structs.replace(holder.last, **swap)
+    evidence = structs.replace(evidence, holder=structs.replace(holder, last=last))
+
+    assert f"(docker update {flags} web)" in of(explain(kill(), evidence), "raise").text
 
 
 def test_a_need_that_goes_up_and_down_has_no_shape_and_no_number_is_made_up() -> None:
