@@ -97,7 +97,7 @@ def shares(case: Recorded) -> Iterator[str]:
         return
     yield from ("1%", "99%") if victim else ()
     for limit in _limits(evidence):
-        if victim and victim.anon_bytes is not None:
+        if victim and victim.anon_bytes is not None and limit:
             yield f"{victim.anon_bytes / limit:.0%}"
     for parts in _breakdowns(evidence):
         for whole in _numbers(msgspec.to_builtins(evidence), "usage_bytes"):

@@ -22,6 +22,7 @@ from tests.oom.cases.recorded import names as recorded_names
 from tests.oom.cases.scenarios import SCENARIOS
 from tests.oom.hogs import IN_UML
 from tests.real.dockerd import RealKernelError
+from tests.real.qemu import run_in_qemu
 from tests.real.uml import CHECKOUT, Finished, run_in_uml
 
 if TYPE_CHECKING:
@@ -41,6 +42,16 @@ def _uml(command: list[str], *, environment: dict[str, str], memory: str = "512M
         environment={**environment, IN_UML: "1"},
         memory=memory,
         disk_megabytes=128,
+        deadline_seconds=600,
+    )
+
+
+def _qemu(command: list[str], *, environment: dict[str, str], memory: str = "768M") -> Finished:
+    return run_in_qemu(
+        command,
+        environment={**environment, IN_UML: "1"},
+        memory=memory,
+        disk_megabytes=256,
         deadline_seconds=600,
     )
 
