@@ -128,17 +128,9 @@ def _ancestor(case: Case) -> Iterator[Statement]:
 
 
 def _node(case: Case) -> Iterator[Statement]:
-    growth, evidence = case.growth, case.evidence
-    is_unlimited = evidence is not None and evidence.limits == ()
-    if case.kill.holder is not None and is_unlimited and growth is not None:
-        wanted = _with_margin(growth.highest_bytes)
-        yield Statement(
-            "bound",
-            f"{case.name} has no memory limit: with one of {exact_size(wanted)}{_command(case, wanted)} "
-            "it can no "
-            f"longer take the node's memory. That is {_RULE} ({format_size(growth.highest_bytes)}).",
-            {"highest_bytes": growth.highest_bytes, "wanted_bytes": wanted},
-        )
+    evidence = case.evidence
+    if case.kill.holder is not None and evidence is not None and evidence.limits == ():
+        yield from _bound(case)
     unbound = [share for share in case.largest if share.limit_bytes is None]
     if unbound:
         listed = ", ".join(f"{case.called(each)} ({format_size(each.usage_bytes)})" for each in unbound)
@@ -157,6 +149,31 @@ def _node(case: Case) -> Iterator[Statement]:
             {"oom_score_adj": victim.oom_score_adj},
         )
     yield Statement("node", "Put less on the node, or give it more memory.", {})
+
+
+def _bound(case: Case) -> Iterator[Statement]:
+    """Advise a limit for who has none: from its need where that can be, else what it must stay below."""
+    growth, most_bytes = case.growth, case.most_bytes
+    if growth is None:
+        return
+    wanted = _with_margin(growth.highest_bytes)
+    if growth.shape is not Shape.GROWTH and (most_bytes is None or wanted < most_bytes):
+        yield Statement(
+            "bound",
+            f"{case.name} has no memory limit: with one of {exact_size(wanted)}{_command(case, wanted)} it "
+            f"can no longer take the node's memory. That is {_RULE} ({format_size(growth.highest_bytes)}).",
+            {"highest_bytes": growth.highest_bytes, "wanted_bytes": wanted},
+        )
+    elif most_bytes is not None:
+        yield Statement(
+            "bound",
+            f"{case.name} has no memory limit. Give it one well below {format_size(most_bytes)}: what it held "
+            "and what the node had available beside that, at the last sample.",
+            {"most_bytes": most_bytes},
+        )
+    if growth.shape is Shape.GROWTH:
+        what = _LOOK_FOR.get(case.growing or case.consumer, _LOOK_FOR[Consumer.ANON])
+        yield Statement("leak", f"In {case.name}, {what}.", {})
 
 
 def _limit_write(case: Case) -> Iterator[Statement]:

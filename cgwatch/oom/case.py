@@ -11,7 +11,7 @@ from msgspec import Struct
 from cgwatch.model import Runtime
 from cgwatch.oom.evidence import Breakdown, Evidence, Involved, Limit, Memory, Share
 from cgwatch.oom.history import Point
-from cgwatch.oom.kill import Cause, OomKill
+from cgwatch.oom.kill import Cause, OomKill, Scope
 from cgwatch.oom.shape import Growth, growth_of
 from cgwatch.oom.state import is_within
 
@@ -22,6 +22,8 @@ _MOST_RATIO = 0.8
 _ENOUGH_AVAILABLE_RATIO = 0.05
 """Of the node's memory: with more than that available, it was no shortage of the node."""
 _RECLAIMABLE_RATIO = 0.1
+_GROUP_SECONDS = 2.0
+"""Within it the kernel kills all processes of a group."""
 _LONG_ID = re.compile(r"([0-9a-f]{12})[0-9a-f]{52}")
 _ID_LENGTH = 12
 
@@ -107,6 +109,22 @@ class Case(Struct, frozen=True):
         return moment_of(self.kill)
 
     @property
+    def together(self) -> tuple[OomKill, ...]:
+        """The kills of one and the same group kill, this one first; it alone where it was none."""
+        if self.kill.scope is not Scope.GROUP:
+            return (self.kill,)
+        return (self.kill, *(each for each in self.earlier if self._is_of_the_same_moment(each)))
+
+    @property
+    def before(self) -> tuple[OomKill, ...]:
+        """Earlier kills of the same holder that were not of the same group kill, the newest first."""
+        return tuple(each for each in self.earlier if each not in self.together)
+
+    def _is_of_the_same_moment(self, other: OomKill) -> bool:
+        is_close = abs(moment_of(other) - self.moment_seconds) <= _GROUP_SECONDS
+        return other.scope is Scope.GROUP and other.limit_path == self.kill.limit_path and is_close
+
+    @property
     def name(self) -> str:
         """The holder, as people call it."""
         return name_of(self.kill)
@@ -146,6 +164,23 @@ class Case(Struct, frozen=True):
         """What most of the growth was, as far as the samples show it."""
         involved = _involved(self.kill, self.evidence, self.limit)
         return growing_of(involved.series.points) if involved else None
+
+    @property
+    def most_bytes(self) -> int | None:
+        """What the holder can have had at most, beside all else on the node, at the last sample."""
+        evidence = self.evidence
+        last = evidence.holder.last if evidence and evidence.holder else None
+        available = evidence.node.available_bytes if evidence and evidence.node else None
+        if last is None or last.usage_bytes is None or available is None:
+            return None
+        return last.usage_bytes + available
+
+    @property
+    def swapped_bytes(self) -> int | None:
+        """What lay in swap at the last sample."""
+        involved = _involved(self.kill, self.evidence, self.limit)
+        swapped = involved.series.swap_bytes if involved else ()
+        return swapped[-1] if swapped else None
 
     @property
     def is_holders_growth(self) -> bool:

@@ -33,6 +33,7 @@ def _died(case: Case) -> Iterator[Statement]:
             text = f"A child was killed, not the main process: the {whose} may go on without it."
         case Scope.GROUP:
             text = "All processes were killed together (memory.oom.group)."
+            yield from _group(case)
         case _ if _is_only_one(case):
             text = "The victim was the only process there."
         case _:
@@ -41,6 +42,18 @@ def _died(case: Case) -> Iterator[Statement]:
         yield Statement("scope", text, {} if kill.exit_code is None else {"exit_code": kill.exit_code})
     if kill.while_down:
         yield Statement("when", "It happened while cgwatch did not run.", {})
+
+
+def _group(case: Case) -> Iterator[Statement]:
+    victims = {each.victim.pid: each.victim for each in case.together if each.victim is not None}
+    largest = max(victims.values(), key=lambda victim: victim.anon_bytes or 0, default=None)
+    if largest is not None and largest.anon_bytes is not None and len(victims) > 1:
+        yield Statement(
+            "group",
+            f"Of the {len(victims)} that were killed together the largest was {largest.command} "
+            f"({largest.pid}), with {format_size(largest.anon_bytes)} of anonymous memory.",
+            {"processes": len(victims), "largest_anon_bytes": largest.anon_bytes},
+        )
 
 
 def _is_only_one(case: Case) -> bool:
@@ -98,9 +111,9 @@ def _part_of_growth(case: Case) -> Iterator[Statement]:
 
 
 def _again(case: Case) -> Iterator[Statement]:
-    if not case.earlier:
+    if not case.before:
         return
-    times = [case.moment_seconds, *map(moment_of, case.earlier)]
+    times = [case.moment_seconds, *map(moment_of, case.before)]
     ago, span = max(0.0, times[0] - times[1]), max(0.0, times[0] - min(times))
     gaps = [later - earlier for later, earlier in pairwise(times)]
     mean = span / len(gaps)

@@ -185,7 +185,8 @@ def _processes(case: Case) -> Iterator[Statement]:
     if words:
         yield Statement(
             "processes",
-            f"Of {at_kill.processes_total} processes there the largest in memory were {listed(words)}.",
+            f"Of {at_kill.processes_total} processes there the largest in memory "
+            f"{'were' if len(words) > 1 else 'was'} {listed(words)}.",
             numbers,
         )
 
@@ -292,10 +293,11 @@ def _shape(case: Case, growth: Growth) -> tuple[str, Mapping[str, float]]:
             return text, {"sudden_bytes": sudden, "sudden_seconds": within}
         case Shape.GROWTH:
             per_minute, words = pace(growth.bytes_per_second or 0)
+            swap = f", {format_size(swapped)} of it in swap" if (swapped := case.swapped_bytes) else ""
             kind = f", most of it {SHORT_KINDS[growing]}" if (growing := case.growing) else ""
             text = (
                 f"Steady growth: what it needs grew by {words} for at least {window}, from {first} to "
-                f"{last}{kind}. That is a leak, a cache without a bound, or load that grows."
+                f"{last}{swap}{kind}. That is a leak, a cache without a bound, or load that grows."
             )
             return text, {"bytes_per_minute": per_minute}
         case Shape.PLATEAU:

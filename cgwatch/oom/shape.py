@@ -119,16 +119,37 @@ def _shaped(
             return structs.replace(
                 growth, shape=Shape.SPIKE, sudden_bytes=sudden, sudden_seconds=sudden_seconds
             )
-    slope, straightness = growth.bytes_per_second, growth.straightness
-    if seen_seconds < _LONG_SECONDS or len(needs) < _FEW_POINTS or slope is None or straightness is None:
+    if steady := _steady(needs, scale):
+        return structs.replace(
+            growth,
+            shape=Shape.GROWTH,
+            window_seconds=moment_seconds - steady[0][0],
+            first_bytes=steady[0][1],
+            bytes_per_second=_line(steady)[0],
+            straightness=_line(steady)[1],
+        )
+    slope = growth.bytes_per_second
+    if seen_seconds < _LONG_SECONDS or len(needs) < _FEW_POINTS or slope is None:
         return growth
-    rise = slope * seen_seconds
-    if rise >= _STEADY_RATIO * scale and straightness >= _STRAIGHT:
-        return structs.replace(growth, shape=Shape.GROWTH)
     is_near = min(used for _, used in needs) >= _NEAR_RATIO * scale
-    if limit_bytes is not None and is_near and abs(rise) < _STEADY_RATIO * scale:
+    if limit_bytes is not None and is_near and abs(slope * seen_seconds) < _STEADY_RATIO * scale:
         return structs.replace(growth, shape=Shape.PLATEAU)
     return growth
+
+
+def _steady(needs: list[tuple[float, int]], scale: float) -> list[tuple[float, int]]:
+    """Return the samples from which on it grew steadily; how it began may be another story."""
+    for start in range(len(needs) // 2):
+        part = needs[start:]
+        seen_seconds = part[-1][0] - part[0][0]
+        if seen_seconds < _LONG_SECONDS or len(part) < _FEW_POINTS:
+            break
+        slope, straightness = _line(part)
+        if slope is None or straightness is None:
+            break
+        if slope * seen_seconds >= _STEADY_RATIO * scale and straightness >= _STRAIGHT:
+            return part
+    return []
 
 
 def _line(needs: Sequence[tuple[float, int]]) -> tuple[float | None, float | None]:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from cgwatch.cli import cli
 from cgwatch.oom.explain import Explanation
 from cgwatch.oom.history import SPACING_SECONDS
-from cgwatch.oom.kill import Cause
+from cgwatch.oom.kill import Cause, Scope
 from cgwatch.oom.shape import Shape
 from cgwatch.oom.statement import Statement
 from cgwatch.units import parse_size
@@ -72,7 +72,8 @@ def test_it_names_whose_it_was_who_was_killed_and_how_often(case: Recorded) -> N
     assert truth.victim_pid in (None, victim.pid)
     assert truth.exit_code in (None, case.kill.exit_code)
     assert len(case.earlier) == truth.kills - 1
-    assert ("repeats" in [each.topic for each in said.facts]) == (truth.kills > 1)
+    is_again = truth.kills > 1 and truth.scope is not Scope.GROUP
+    assert ("repeats" in [each.topic for each in said.facts]) == is_again
     if truth.culprit is not None:
         (largest,) = [each for each in said.facts if each.topic == "largest"]
         assert next(iter(largest.numbers)).endswith(truth.culprit) or truth.culprit in largest.text

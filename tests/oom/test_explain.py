@@ -299,6 +299,13 @@ def test_a_leak_into_swap_is_growth_though_the_usage_stands_at_the_limit() -> No
     assert explain(kill(), evidence).verdicts.shape is Shape.GROWTH
 
 
+def test_steady_growth_after_a_start_of_another_kind_is_told_from_where_it_began() -> None:
+    said = explain(kill(), needing(lambda age: LIMIT - min(age, 150) * MIB / 5 - (age > 280) * 40 * MIB))
+
+    assert said.verdicts.shape is Shape.GROWTH
+    assert of(said, "growth").numbers["window_seconds"] < 280
+
+
 def test_a_few_samples_are_no_steady_growth() -> None:
     said = explain(kill(), needing(lambda age: LIMIT - age * MIB / 5, seconds=30))
 
@@ -479,6 +486,24 @@ def test_on_a_node_that_ran_out_a_container_without_a_limit_gets_a_number_from_i
     assert any("The node had 16GiB of 32GiB available" in each.text for each in said.facts)
 
 
+def test_on_a_node_that_a_leak_has_filled_no_limit_is_made_up_from_what_the_leak_took() -> None:
+    evidence = needing(lambda age: LIMIT - age * MIB / 5, limits=(), node=Node(110 * MIB, 4 * MIB))
+
+    said = explain(kill(cause=Cause.GLOBAL, limit_path=None), evidence)
+
+    assert of(said, "bound").numbers == {"most_bytes": of(said, "usage").numbers["usage_bytes"] + 4 * MIB}
+    assert "well below 103.8MiB" in of(said, "bound").text
+    assert of(said, "leak").text.startswith("In web, look for what is never freed")
+
+
+def test_a_need_that_nearly_filled_the_node_is_no_measure_for_a_limit() -> None:
+    evidence = needing(lambda _: 80 * MIB, limits=(), node=Node(100 * MIB, 4 * MIB))
+
+    said = explain(kill(cause=Cause.GLOBAL, limit_path=None), evidence)
+
+    assert of(said, "bound").numbers == {"most_bytes": 84 * MIB}
+
+
 def test_where_it_is_not_known_whether_there_was_a_limit_nobody_is_told_to_set_one() -> None:
     evidence = needing(lambda _: 80 * MIB, limits=None)
 
@@ -509,6 +534,30 @@ def test_it_says_what_of_the_container_died(scope: Scope, words: str) -> None:
     facts = explain(kill(scope=scope), None).facts
 
     assert [each.text for each in facts if each.topic == "scope"] == [words]
+
+
+def test_the_kills_of_one_group_are_one_incident_and_its_largest_process_is_named() -> None:
+    worker, leaky = Victim(5, "worker", anon_bytes=4 * MIB), Victim(6, "leaky", anon_bytes=80 * MIB)
+    earlier = [
+        kill(scope=Scope.GROUP, victim=leaky),
+        kill(scope=Scope.GROUP, victim=leaky),  # the kernel counts the first one twice
+        kill(scope=Scope.GROUP, victim=worker, killed_seconds=MOMENT - 600),
+    ]
+
+    said = explain(kill(scope=Scope.GROUP, victim=worker), None, earlier)
+
+    assert of(said, "group").text == (
+        "Of the 2 that were killed together the largest was leaky (6), with 80MiB of anonymous memory."
+    )
+    assert "the 2nd kill of it that is stored; the one before was 10m earlier" in of(said, "repeats").text
+
+
+def test_kills_at_like_intervals_are_told_by_their_interval() -> None:
+    earlier = [kill(killed_seconds=MOMENT - 62), kill(killed_seconds=MOMENT - 120)]
+
+    assert of(explain(kill(), None, earlier), "repeats").text == (
+        "It is the 3rd kill of it that is stored: one about every 1m."
+    )
 
 
 def test_earlier_kills_of_the_same_container_are_counted() -> None:

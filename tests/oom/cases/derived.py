@@ -34,7 +34,7 @@ def words(case: Recorded) -> set[str]:
 def sizes(case: Recorded) -> set[float]:
     """Give what is in the evidence, and what follows from it by the rules that an explanation states."""
     evidence = case.evidence
-    found = set(_numbers(msgspec.to_builtins(case.kill), "_bytes"))
+    found = set(_numbers(msgspec.to_builtins((case.kill, *case.earlier)), "_bytes"))
     if evidence is None:
         return found
     found |= set(_numbers(msgspec.to_builtins(evidence), "_bytes"))
@@ -49,8 +49,11 @@ def sizes(case: Recorded) -> set[float]:
         used = [size for _, size in needs]
         found |= {*used, *(abs(end - size) for end in (*limits, *used[-1:]) for size in used)}
         found |= {_quarter_more(size) for size in (max(used, default=0), *limits)}
-        found |= {pace * 60 for pace in _pace(needs)}
+        found |= {pace * 60 for pace in _paces(needs)}
     found |= {2 * limit for limit in limits}
+    last = evidence.holder.last if evidence.holder else None
+    if last and evidence.node and evidence.node.available_bytes is not None:
+        found.add((last.usage_bytes or 0) + evidence.node.available_bytes)
     found.add(sum(each.limit_bytes for each in evidence.largest if each.limit_bytes is not None))
     return {size for size in found if size >= 0}
 
@@ -67,7 +70,7 @@ def durations(case: Recorded) -> set[float]:
     since = [evidence.created_seconds or moments[0]]
     for involved in (evidence.holder, evidence.limit):
         since += involved.series.seconds if involved else ()
-        found |= {limit / pace for limit in _limits(evidence) for pace in _pace(_needs(involved))}
+        found |= {limit / pace for limit in _limits(evidence) for pace in _paces(_needs(involved))}
     return found | {moments[0] - seconds for seconds in since}
 
 
@@ -77,9 +80,10 @@ def counts(case: Recorded) -> Iterator[int]:
     yield from (kill.number, kill.count, len(case.earlier) + 1)
     if kill.exit_code is not None:
         yield kill.exit_code
-    if kill.victim is not None:
-        yield kill.victim.pid
-        yield kill.victim.oom_score_adj or 0
+    victims = [each.victim for each in (kill, *case.earlier) if each.victim is not None]
+    yield len({victim.pid for victim in victims})
+    for victim in victims:
+        yield from (victim.pid, victim.oom_score_adj or 0)
     at_kill = evidence.at_kill if evidence else None
     if at_kill is not None:
         yield at_kill.processes_total
@@ -166,11 +170,11 @@ def _needs(involved: Involved | None) -> list[tuple[float, int]]:
     ]
 
 
-def _pace(needs: list[tuple[float, int]]) -> list[float]:
-    if len(needs) < 2:
-        return []
-    slope = statistics.linear_regression(*zip(*needs, strict=True)).slope
-    return [slope] if slope > 0 else []
+def _paces(needs: list[tuple[float, int]]) -> list[float]:
+    """Give the slopes of the lines through all samples, and through those without the first few."""
+    parts = [needs[start:] for start in range(max(1, len(needs) // 2))]
+    slopes = [statistics.linear_regression(*zip(*part, strict=True)).slope for part in parts if len(part) > 1]
+    return [slope for slope in slopes if slope > 0]
 
 
 def _quarter_more(size: int) -> int:

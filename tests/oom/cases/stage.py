@@ -22,7 +22,7 @@ from tests.real.dockerd import IMAGE, Dockerd
 
 PROGRAM = str(Path(__file__).with_name("program.py"))
 NO_DOCKER = "unix:///nonexistent/docker.sock"
-_SETTLED_SECONDS = 120.0
+_SETTLED_SECONDS = 360.0
 
 
 class Stage:
