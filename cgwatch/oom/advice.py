@@ -167,8 +167,8 @@ def _bound(case: Case) -> Iterator[Statement]:
     elif most_bytes is not None:
         yield Statement(
             "bound",
-            f"{case.name} has no memory limit. Give it one well below {format_size(most_bytes)}: what it held "
-            "and what the node had available beside that, at the last sample.",
+            f"{case.name} has no memory limit. Give it one well below {format_size(most_bytes)}: what it "
+            "held and what the node had available beside that, at the last sample.",
             {"most_bytes": most_bytes},
         )
     if growth.shape is Shape.GROWTH:

@@ -170,6 +170,8 @@ def _processes(case: Case) -> Iterator[Statement]:
         if _own_bytes(each):
             by_command.setdefault(each.command, []).append(each)
     groups = sorted(by_command.values(), key=lambda rows: -sum(map(_own_bytes, rows)))[:_SHOWN_PROCESSES]
+    if len(groups) == 1 and len(groups[0]) == 1:
+        return  # the others had nothing to speak of, and the victim is told of already
     numbers: dict[str, float] = {"processes": at_kill.processes_total}
     words = []
     for rows in groups:
@@ -185,8 +187,7 @@ def _processes(case: Case) -> Iterator[Statement]:
     if words:
         yield Statement(
             "processes",
-            f"Of {at_kill.processes_total} processes there the largest in memory "
-            f"{'were' if len(words) > 1 else 'was'} {listed(words)}.",
+            f"Of {at_kill.processes_total} processes there the largest in memory were {listed(words)}.",
             numbers,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -35,25 +36,29 @@ class Stage:
         url = daemon.url if daemon else NO_DOCKER
         self._agent = AgentProcess(url, interval="1s", state_dir=self._state.name)
         self._programs: list[subprocess.Popen[bytes]] = []
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        if self.daemon is not None:
-            self.daemon.__enter__()
-        self._agent.__enter__()
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._state.cleanup)
+            if self.daemon is not None:
+                stack.enter_context(self.daemon)
+            stack.callback(self.hogs.close)
+            stack.enter_context(self._agent)
+            stack.callback(self._end_programs)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *problem: object) -> None:
+        self._stack.close()
+
+    def _end_programs(self) -> None:
         for program in self._programs:
             program.kill()
             program.wait()
         for place in self.hogs.directory(self.hogs.top).rglob("cgroup.procs"):
             for pid in place.read_text().split():
                 os.kill(int(pid), signal.SIGKILL)  # what the programs have started
-        self.hogs.close()
-        self._agent.stop()
-        if self.daemon is not None:
-            self.daemon.stop()
-        self._state.cleanup()
 
     def start(self, path: str, *steps: str) -> subprocess.Popen[bytes]:
         """Start a program in a cgroup; it has the same pid from the beginning."""
