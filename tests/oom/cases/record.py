@@ -29,41 +29,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def _here(command: list[str], *, environment: dict[str, str], **_options: Any) -> Finished:
+def _here(command: list[str], *, environment: dict[str, str]) -> Finished:
     done = subprocess.run(
         command, cwd=CHECKOUT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
     )
     return Finished(done.returncode, done.stdout + done.stderr)
 
 
-def _uml(command: list[str], *, environment: dict[str, str], memory: str = "512M") -> Finished:
-    return run_in_uml(
-        command,
-        environment={**environment, IN_UML: "1"},
-        memory=memory,
-        disk_megabytes=128,
-        deadline_seconds=600,
-    )
-
-
-def _qemu(command: list[str], *, environment: dict[str, str], memory: str = "768M") -> Finished:
-    return run_in_qemu(
-        command,
-        environment={**environment, IN_UML: "1"},
-        memory=memory,
-        disk_megabytes=256,
-        deadline_seconds=600,
-    )
-
-
 class Recipe(Struct, frozen=True):
     """In which machine a case is recorded."""
 
     boot: Callable[..., Finished]
-    options: dict[str, str] = {}
+    options: dict[str, Any] = {}
 
 
-RECIPES = {name: Recipe(_here if name.endswith("_v1") else _uml) for name in SCENARIOS}
+_V2 = {"environment": {IN_UML: "1"}, "deadline_seconds": 600}
+RECIPES = {
+    name: Recipe(_here, {"environment": {}})
+    if name.endswith("_v1")
+    else Recipe(run_in_uml, {"memory": "512M", "disk_megabytes": 128, **_V2})
+    for name in SCENARIOS
+} | {"group_v2": Recipe(run_in_qemu, _V2)}  # a kernel as Debian has it
 
 
 def record(name: str) -> Recorded:
@@ -72,7 +58,7 @@ def record(name: str) -> Recorded:
     with tempfile.TemporaryDirectory(prefix="cgwtest-record-", dir="/tmp") as folder:
         out = Path(folder) / "case.json"
         command = [sys.executable, "-m", "tests.oom.cases.record", f"--out={out}", name]
-        finished = recipe.boot(command, environment={}, **recipe.options)
+        finished = recipe.boot(command, **recipe.options)
         if finished.status:
             raise RealKernelError(f"{name}: status {finished.status}\n{finished.output}")
         case = msgspec.json.decode(out.read_bytes(), type=Recorded)

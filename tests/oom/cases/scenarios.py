@@ -7,7 +7,9 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from msgspec import structs
 
 from cgwatch.oom.case import Consumer
 from cgwatch.oom.kill import Cause, Scope
@@ -23,6 +25,14 @@ if TYPE_CHECKING:
 _LEAK_A_MEGABYTE = 'while (1) { kept[i++] = sprintf("%1048576s", ""); system("sleep 1") }'
 
 
+def _at_own_limit(
+    path: str, limit_bytes: int, consumer: Consumer, shape: Shape, scope: Scope, **more: Any
+) -> Truth:
+    """Give the truth of a cgroup that one kind of memory filled up to its limit."""
+    truth = Truth(Cause.OWN_LIMIT, consumer, shape, scope, path, limit_bytes, consumer_bytes=limit_bytes)
+    return structs.replace(truth, **more)
+
+
 def leak() -> Recorded:
     """One process, 512 KiB more every second, at its own limit."""
     with Stage() as stage:
@@ -30,14 +40,12 @@ def leak() -> Recorded:
         began = time.monotonic()
         program = stage.start(path, f"leak={MEGABYTE // 2},1")
         assert program.wait(300) == -9
-        truth = Truth(
-            Cause.OWN_LIMIT,
+        truth = _at_own_limit(
+            path,
+            limit,
             Consumer.ANON,
             Shape.GROWTH,
             Scope.UNKNOWN,
-            path,
-            limit,
-            consumer_bytes=limit,
             bytes_per_second=MEGABYTE / 2,
             growing_seconds=time.monotonic() - began,
             victim_pid=program.pid,
@@ -53,14 +61,12 @@ def spike() -> Recorded:
         path, limit = stage.hogs.make("sudden", 64 * MEGABYTE), 64 * MEGABYTE
         program = stage.start(path, f"anon={20 * MEGABYTE}", "wait=75", f"anon={100 * MEGABYTE}")
         assert program.wait(300) == -9
-        truth = Truth(
-            Cause.OWN_LIMIT,
+        truth = _at_own_limit(
+            path,
+            limit,
             Consumer.ANON,
             Shape.SPIKE,
             Scope.UNKNOWN,
-            path,
-            limit,
-            consumer_bytes=limit,
             victim_pid=program.pid,
         )
         return stage.record(
@@ -77,14 +83,12 @@ def cache() -> Recorded:
         began = time.monotonic()
         program = stage.start(path, f"file={48 * MEGABYTE},{folder}/data", f"leak={MEGABYTE},1.5")
         assert program.wait(300) == -9
-        truth = Truth(
-            Cause.OWN_LIMIT,
+        truth = _at_own_limit(
+            path,
+            limit,
             Consumer.ANON,
             Shape.GROWTH,
             Scope.UNKNOWN,
-            path,
-            limit,
-            consumer_bytes=limit,
             bytes_per_second=MEGABYTE / 1.5,
             growing_seconds=time.monotonic() - began,
             victim_pid=program.pid,
@@ -104,14 +108,12 @@ def too_small() -> Recorded:
         for _ in range(3):
             program = stage.start(path, f"anon={57 * MEGABYTE}", "wait=70", f"anon={8 * MEGABYTE}")
             assert program.wait(300) == -9
-        truth = Truth(
-            Cause.OWN_LIMIT,
+        truth = _at_own_limit(
+            path,
+            limit,
             Consumer.ANON,
             Shape.PLATEAU,
             Scope.UNKNOWN,
-            path,
-            limit,
-            consumer_bytes=limit,
             victim_pid=program.pid,
             kills=3,
         )
@@ -130,14 +132,12 @@ def tmpfs() -> Recorded:
         began = time.monotonic()
         program = stage.start(path, f"files={MEGABYTE},1.5,{folder}")
         assert program.wait(300) == -9
-        truth = Truth(
-            Cause.OWN_LIMIT,
+        truth = _at_own_limit(
+            path,
+            limit,
             Consumer.SHMEM,
             Shape.GROWTH,
             Scope.UNKNOWN,
-            path,
-            limit,
-            consumer_bytes=limit,
             bytes_per_second=MEGABYTE / 1.5,
             growing_seconds=time.monotonic() - began,
             victim_pid=program.pid,
@@ -159,14 +159,12 @@ def leak_docker() -> Recorded:
         began = time.monotonic()
         path, pid = stage.run("shop-api", limit, f"exec awk 'BEGIN {{ {_LEAK_A_MEGABYTE} }}'")
         exit_code = stage.ended("shop-api")
-        truth = Truth(
-            Cause.OWN_LIMIT,
+        truth = _at_own_limit(
+            path,
+            limit,
             Consumer.ANON,
             Shape.GROWTH,
             Scope.MAIN,
-            path,
-            limit,
-            consumer_bytes=limit,
             bytes_per_second=MEGABYTE,
             growing_seconds=time.monotonic() - began,
             victim_pid=pid,
@@ -188,14 +186,12 @@ def too_small_docker() -> Recorded:
         path, _ = stage.run("report", limit, work, "--restart=on-failure:2")
         stage.settled(path, 3)
         exit_code = stage.ended("report")
-        truth = Truth(
-            Cause.OWN_LIMIT,
+        truth = _at_own_limit(
+            path,
+            limit,
             Consumer.ANON,
             Shape.PLATEAU,
             Scope.MAIN,
-            path,
-            limit,
-            consumer_bytes=limit,
             name="report",
             exit_code=exit_code,
             kills=3,
@@ -220,14 +216,12 @@ def tmpfs_docker() -> Recorded:
             time.sleep(0.5)
         grown_seconds = time.monotonic() - began
         stage.settled(path)
-        truth = Truth(
-            Cause.OWN_LIMIT,
+        truth = _at_own_limit(
+            path,
+            limit,
             Consumer.SHMEM,
             Shape.GROWTH,
             Scope.CHILD,
-            path,
-            limit,
-            consumer_bytes=limit,
             bytes_per_second=MEGABYTE,
             growing_seconds=grown_seconds,
             name="thumbnails",
@@ -248,14 +242,12 @@ def child_docker() -> Recorded:
         path, main = stage.run("queue", limit, f"sleep 20; {leak}; sleep 100000")
         stage.settled(path)
         assert stage.running("queue")
-        truth = Truth(
-            Cause.OWN_LIMIT,
+        truth = _at_own_limit(
+            path,
+            limit,
             Consumer.ANON,
             Shape.SPIKE,
             Scope.CHILD,
-            path,
-            limit,
-            consumer_bytes=limit,
             name="queue",
         )
         case = stage.record(
@@ -334,14 +326,12 @@ def group() -> Recorded:
         (stage.hogs.directory(path) / "memory.oom.group").write_text("1")
         program = stage.start(path, f"workers=4,{4 * MEGABYTE}", f"leak={MEGABYTE},1")
         assert program.wait(300) == -9
-        truth = Truth(
-            Cause.OWN_LIMIT,
+        truth = _at_own_limit(
+            path,
+            limit,
             Consumer.ANON,
             Shape.GROWTH,
             Scope.GROUP,
-            path,
-            limit,
-            consumer_bytes=limit,
             bytes_per_second=MEGABYTE,
             kills=6,  # the kernel counts the first victim twice
         )
@@ -359,14 +349,12 @@ def kernel() -> Recorded:
         path, limit = stage.hogs.make("plumber", 64 * MEGABYTE), 64 * MEGABYTE
         program = stage.start(path, f"pipes={MEGABYTE},1.5")
         assert program.wait(300) == -9
-        truth = Truth(
-            Cause.OWN_LIMIT,
+        truth = _at_own_limit(
+            path,
+            limit,
             Consumer.KERNEL,
             Shape.GROWTH,
             Scope.UNKNOWN,
-            path,
-            limit,
-            consumer_bytes=limit,
             bytes_per_second=MEGABYTE / 1.5,
             victim_pid=program.pid,
         )
@@ -389,14 +377,12 @@ def swap_full() -> Recorded:
         (stage.hogs.directory(path) / "memory.swap.max").write_text(str(48 * MEGABYTE))
         program = stage.start(path, f"leak={MEGABYTE},1")
         assert program.wait(300) == -9
-        truth = Truth(
-            Cause.OWN_LIMIT,
+        truth = _at_own_limit(
+            path,
+            limit,
             Consumer.ANON,
             Shape.GROWTH,
             Scope.UNKNOWN,
-            path,
-            limit,
-            consumer_bytes=limit,
             bytes_per_second=MEGABYTE,
             victim_pid=program.pid,
             swap_bytes=48 * MEGABYTE,
