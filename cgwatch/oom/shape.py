@@ -6,7 +6,7 @@ it kills, and what lies in swap: a leak goes on there while the usage stands at 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 
 from msgspec import Struct, structs
@@ -99,7 +99,6 @@ def _shaped(
 ) -> Growth:
     scale = limit_bytes or growth.highest_bytes
     end = max(limit_bytes or 0, growth.last_bytes)
-    seen_seconds = needs[-1][0] - needs[0][0]
     # The latest of the samples that lie half a minute back, or else the first there is.
     since_seconds, since = next(
         (each for each in reversed(needs) if each[0] <= moment_seconds - _SUDDEN_SECONDS), needs[0]
@@ -119,37 +118,39 @@ def _shaped(
             return structs.replace(
                 growth, shape=Shape.SPIKE, sudden_bytes=sudden, sudden_seconds=sudden_seconds
             )
-    if steady := _steady(needs, scale):
-        return structs.replace(
-            growth,
-            shape=Shape.GROWTH,
-            window_seconds=moment_seconds - steady[0][0],
-            first_bytes=steady[0][1],
-            bytes_per_second=_line(steady)[0],
-            straightness=_line(steady)[1],
-        )
-    slope = growth.bytes_per_second
-    if seen_seconds < _LONG_SECONDS or len(needs) < _FEW_POINTS or slope is None:
-        return growth
-    is_near = min(used for _, used in needs) >= _NEAR_RATIO * scale
-    if limit_bytes is not None and is_near and abs(slope * seen_seconds) < _STEADY_RATIO * scale:
-        return structs.replace(growth, shape=Shape.PLATEAU)
+    for part in _long_parts(needs):
+        shape = _shape_of(part, scale, is_limit=limit_bytes is not None)
+        if shape is not Shape.UNKNOWN:
+            slope, straightness = _line(part)
+            return structs.replace(
+                growth,
+                shape=shape,
+                window_seconds=moment_seconds - part[0][0],
+                first_bytes=part[0][1],
+                bytes_per_second=slope,
+                straightness=straightness,
+            )
     return growth
 
 
-def _steady(needs: list[tuple[float, int]], scale: float) -> list[tuple[float, int]]:
-    """Return the samples from which on it grew steadily; how it began may be another story."""
-    for start in range(len(needs) // 2):
+def _long_parts(needs: list[tuple[float, int]]) -> Iterator[list[tuple[float, int]]]:
+    """Give all samples, and then fewer of the first ones, which may show how it started and nothing else."""
+    for start in range(max(1, len(needs) // 2)):
         part = needs[start:]
-        seen_seconds = part[-1][0] - part[0][0]
-        if seen_seconds < _LONG_SECONDS or len(part) < _FEW_POINTS:
-            break
-        slope, straightness = _line(part)
-        if slope is None or straightness is None:
-            break
-        if slope * seen_seconds >= _STEADY_RATIO * scale and straightness >= _STRAIGHT:
-            return part
-    return []
+        if part[-1][0] - part[0][0] < _LONG_SECONDS or len(part) < _FEW_POINTS:
+            return
+        yield part
+
+
+def _shape_of(part: list[tuple[float, int]], scale: float, *, is_limit: bool) -> Shape:
+    slope, straightness = _line(part)
+    if slope is None or straightness is None:
+        return Shape.UNKNOWN
+    rise = slope * (part[-1][0] - part[0][0])
+    if rise >= _STEADY_RATIO * scale and straightness >= _STRAIGHT:
+        return Shape.GROWTH
+    is_near = min(used for _, used in part) >= _NEAR_RATIO * scale
+    return Shape.PLATEAU if is_limit and is_near and abs(rise) < _STEADY_RATIO * scale else Shape.UNKNOWN
 
 
 def _line(needs: Sequence[tuple[float, int]]) -> tuple[float | None, float | None]:

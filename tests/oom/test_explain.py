@@ -306,6 +306,13 @@ def test_steady_growth_after_a_start_of_another_kind_is_told_from_where_it_began
     assert of(said, "growth").numbers["window_seconds"] < 280
 
 
+def test_a_need_near_the_limit_from_soon_after_its_start_is_a_limit_too_small() -> None:
+    said = explain(kill(), needing(lambda age: (3 if age > 72 else 95) * MIB, seconds=76))
+
+    assert said.verdicts.shape is Shape.PLATEAU
+    assert "it had needed 95MiB for at least 1m7s." in of(said, "growth").text
+
+
 def test_a_few_samples_are_no_steady_growth() -> None:
     said = explain(kill(), needing(lambda age: LIMIT - age * MIB / 5, seconds=30))
 
