@@ -305,8 +305,8 @@ def _shape(case: Case, growth: Growth) -> tuple[str, Mapping[str, float]]:
             highest = format_size(growth.highest_bytes)
             needed = first if first == highest else f"{first} to {highest}"
             return (
-                f"No growth to speak of: it had needed {needed} for at least {window}. The limit is too small "
-                "for what it does, or a leak is too slow to be seen in that time."
+                f"No growth to speak of: it had needed {needed} for at least {window}. The limit is too "
+                "small for what it does, or a leak is too slow to be seen in that time."
             ), {}
         case _:
             return (
