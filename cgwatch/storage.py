@@ -268,7 +268,7 @@ def _connect_reader(path: str) -> sqlite3.Connection:
             check_same_thread=False,
         )
         try:
-            _check_version(connection, path)
+            _check_begun(connection, path)
         except BaseException:
             connection.close()
             raise
@@ -287,6 +287,11 @@ def _check_pages(connection: sqlite3.Connection) -> None:
     found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise _DamagedError(found)
+
+
+def _check_begun(connection: sqlite3.Connection, path: str) -> None:
+    if _check_version(connection, path) == 0:
+        raise StorageError(f"{path}: nothing is stored here yet; an agent (cgwatch run) will")
 
 
 def _check_version(connection: sqlite3.Connection, path: str) -> int:

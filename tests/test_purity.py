@@ -33,6 +33,8 @@ PURE = (
     "oom.shape",
     "oom.case",
     "oom.facts",
+    "oom.circumstances",
+    "oom.words",
     "oom.advice",
     "oom.explain",
     "oom.statement",

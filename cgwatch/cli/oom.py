@@ -78,13 +78,17 @@ def list_(settings: Settings, *, since: str | None, container: str | None, outpu
 
 
 @oom.command()
-@click.argument("number", type=click.IntRange(min=1))
+@click.argument("number", type=click.IntRange(min=1), required=False)
+@_filters
 @_format("table", "json")
 @settings_options
-def show(settings: Settings, *, number: int, output: str) -> None:
-    """Show all that is stored of one kill."""
+def show(settings: Settings, *, number: int | None, container: str | None, output: str) -> None:
+    """Show all that is stored of one kill.
+
+    Without NUMBER it is of the last one.
+    """
     with _database(settings) as storage:
-        stored = _find(storage.kills(), number)
+        stored = _find(storage, number, container)
     evidence = decode(stored.forensics)
     if output == "json":
         said = builtins(stored.kill) | {"evidence": msgspec.to_builtins(evidence)}
@@ -104,10 +108,7 @@ def explain(settings: Settings, *, number: int | None, container: str | None, ou
     Without NUMBER it is of the last one.
     """
     with _database(settings) as storage:
-        if number is None:
-            stored = _newest(storage.kills(container=container, limit=1))
-        else:
-            stored = _find(storage.kills(container=container), number)
+        stored = _find(storage, number, container)
         earlier = _earlier(storage, stored.kill)
     said = explained(stored.kill, decode(stored.forensics), earlier)
     if output == "json":
@@ -190,17 +191,16 @@ def _database(settings: Settings) -> Iterator[Storage]:
         yield storage
 
 
-def _find(kills: Sequence[StoredKill], number: int) -> StoredKill:
-    found = next((stored for stored in kills if stored.kill.number == number), None)
+def _find(storage: Storage, number: int | None, container: str | None) -> StoredKill:
+    """Return a kill, or the last one; of this container if one is named."""
+    kills = storage.kills(container=container, limit=1 if number is None else -1)
+    found = next((stored for stored in kills if number in (None, stored.kill.number)), None)
     if found is None:
-        _nothing(f"no OOM kill {number} is stored; cgwatch oom list shows which are")
+        which = "" if number is None else f" {number}"
+        whose = "" if container is None else f" of {shortened(container)}"
+        hint = "; cgwatch oom list shows which are" if which or whose else ""
+        _nothing(f"no OOM kill{which}{whose} is stored{hint}")
     return found
-
-
-def _newest(kills: Sequence[StoredKill]) -> StoredKill:
-    if not kills:
-        _nothing("no OOM kill is stored")
-    return kills[0]
 
 
 def _earlier(storage: Storage, kill: OomKill) -> list[OomKill]:

@@ -151,7 +151,7 @@ def record(kill: OomKill, evidence: Evidence | None) -> Iterator[str]:
 def _fields(value: Struct, indent: str) -> Iterator[str]:
     for name in value.__struct_fields__:
         part = getattr(value, name)
-        if part is None or part == ():
+        if part is None or part == () or part == Series():
             continue
         if isinstance(part, Series):
             yield f"{indent}{_label(name)}:"

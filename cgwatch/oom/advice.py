@@ -9,12 +9,18 @@ from cgwatch.oom.case import Case, Consumer
 from cgwatch.oom.kill import Cause, Scope
 from cgwatch.oom.shape import Shape
 from cgwatch.oom.statement import Statement
-from cgwatch.units import exact_size, format_duration, format_size
+from cgwatch.oom.words import listed, seconds
+from cgwatch.units import exact_size, format_size
 
 _MARGIN = 1.25
 _RULE = "a quarter above the highest need that was seen"
 _MEBIBYTE = 1 << 20
 _HALF = 0.5
+_LOOK_FOR = {
+    Consumer.ANON: "look for what is never freed, with a heap profile of two moments",
+    Consumer.SHMEM: "look for what writes files to a tmpfs (/dev/shm, a volume in memory) and keeps them",
+    Consumer.KERNEL: "look for pipes, sockets or threads that are opened and never closed",
+}
 
 
 def advice_of(case: Case) -> Iterator[Statement]:
@@ -42,94 +48,92 @@ def _own(case: Case, limit_bytes: int) -> Iterator[Statement]:
     growth = case.growth
     shape = growth.shape if growth else Shape.UNKNOWN
     if shape is Shape.GROWTH and growth is not None and growth.bytes_per_second:
-        seconds = limit_bytes / growth.bytes_per_second
-        yield Statement(
-            "leak",
-            "Look for what is never freed, with a heap profile of two moments: no limit is enough for "
-            f"growth that goes on. Doubling it to {exact_size(2 * limit_bytes)} would last "
-            f"{_duration(seconds)} longer at this pace.",
-            {
-                "limit_bytes": limit_bytes,
-                "doubled_bytes": 2 * limit_bytes,
-                "lasts_seconds": seconds,
-                "bytes_per_second": growth.bytes_per_second,
-            },
-        )
+        yield _leak(case, limit_bytes, growth.bytes_per_second)
     elif shape is Shape.PLATEAU and growth is not None:
         highest = max(growth.highest_bytes, limit_bytes)
         wanted = _with_margin(highest)
         yield Statement(
             "raise",
             f"Raise the limit to {exact_size(wanted)}{_command(case, wanted)}: {_RULE} "
-            f"({format_size(highest)}). "
-            "What it would take without a limit cannot be seen below one: watch the peak afterwards.",
+            f"({format_size(highest)}). What it would take without a limit cannot be seen below one: watch "
+            "the peak afterwards.",
             {"limit_bytes": limit_bytes, "highest_bytes": highest, "wanted_bytes": wanted},
         )
     else:
         yield Statement(
             "raise",
-            f"It needs more than {format_size(limit_bytes)} at its highest; how much more the evidence "
-            "does not "
-            "show, as the limit cut it off. Either raise the limit and read the peak after the next time "
+            f"It needs more than {format_size(limit_bytes)} at its highest; how much more the evidence does "
+            "not show, as the limit cut it off. Either raise the limit and read the peak after the next time "
             "(container_memory_max_usage_bytes), or find what asks for so much.",
             {"limit_bytes": limit_bytes},
         )
 
 
+def _leak(case: Case, limit_bytes: int, bytes_per_second: float) -> Statement:
+    lasts = limit_bytes / bytes_per_second
+    command = _command(case, 2 * limit_bytes) if case.is_holders_limit else ""
+    what = _LOOK_FOR.get(case.growing or case.consumer, _LOOK_FOR[Consumer.ANON])
+    where = f"In {case.name}, " if case.is_holders_growth else ""
+    what = what if where else what[0].upper() + what[1:]
+    return Statement(
+        "leak",
+        f"{where}{what}: no limit is enough for growth that goes on. Doubling it to "
+        f"{exact_size(2 * limit_bytes)}{command} would last {seconds(lasts)} longer at this pace.",
+        {
+            "limit_bytes": limit_bytes,
+            "doubled_bytes": 2 * limit_bytes,
+            "lasts_seconds": lasts,
+            "bytes_per_second": bytes_per_second,
+        },
+    )
+
+
 def _ancestor(case: Case) -> Iterator[Statement]:
-    limit = case.limit
-    largest = case.largest
+    limit, largest, growth = case.limit, case.largest, case.growth
     holder = case.evidence.holder if case.evidence else None
     used = holder.last.usage_bytes if holder and holder.last else None
     if limit is None:
         return
     if used is not None and used < _HALF * limit.limit_bytes:
         others = [share for share in largest if holder is None or share.path != holder.path]
-        whose = f", first {others[0].name or others[0].path}" if others else ""
+        whose = f", first {case.called(others[0])}" if others else ""
         yield Statement(
             "others",
-            f"{case.name} held {format_size(used)} of {format_size(limit.limit_bytes)} at the last "
-            "sample: look "
-            f"at what else is below {limit.path}{whose}.",
+            f"{case.name} held {format_size(used)} of {format_size(limit.limit_bytes)} at the last sample: "
+            f"look at what else is below that limit{whose}.",
             {"used_bytes": used, "limit_bytes": limit.limit_bytes},
         )
+    if growth is not None and growth.shape is Shape.GROWTH and growth.bytes_per_second:
+        yield _leak(case, limit.limit_bytes, growth.bytes_per_second)
     limits = [share.limit_bytes for share in largest if share.limit_bytes is not None]
     total = sum(limits)
     if total > limit.limit_bytes:
         yield Statement(
             "overcommitted",
-            f"The limits of the {len(limits)} largest below {limit.path} add up to {format_size(total)}, "
-            "more "
-            f"than its own {format_size(limit.limit_bytes)}: raise it to at least {exact_size(total)}, or "
-            "lower theirs.",
+            f"The limits of the {len(limits)} largest below it add up to {format_size(total)}, more than its "
+            f"own {format_size(limit.limit_bytes)}: raise it to at least {exact_size(total)}, or lower "
+            "theirs.",
             {"limits_bytes": total, "limit_bytes": limit.limit_bytes},
         )
     else:
-        without = [share.name or share.path for share in largest if share.limit_bytes is None]
-        bound = f" ({', '.join(without)} have none)" if without else ""
+        without = [case.called(share) for share in largest if share.limit_bytes is None]
+        has = "has" if len(without) == 1 else "have"
+        bound = f" ({listed(without)} {has} none)" if without else ""
         yield Statement(
             "raise",
-            f"Raise the limit of {limit.path} above {format_size(limit.limit_bytes)}, or give those below it "
-            f"limits of their own that add up to less{bound}.",
+            f"Raise that limit above {format_size(limit.limit_bytes)}, or give those below it limits of "
+            f"their own that add up to less{bound}.",
             {"limit_bytes": limit.limit_bytes},
         )
 
 
 def _node(case: Case) -> Iterator[Statement]:
-    growth, evidence = case.growth, case.evidence
-    is_unlimited = evidence is not None and evidence.limits == ()
-    if case.kill.holder is not None and is_unlimited and growth is not None:
-        wanted = _with_margin(growth.highest_bytes)
-        yield Statement(
-            "bound",
-            f"{case.name} has no memory limit: with one of {exact_size(wanted)}{_command(case, wanted)} "
-            "it can no "
-            f"longer take the node's memory. That is {_RULE} ({format_size(growth.highest_bytes)}).",
-            {"highest_bytes": growth.highest_bytes, "wanted_bytes": wanted},
-        )
+    evidence = case.evidence
+    if case.kill.holder is not None and evidence is not None and evidence.limits == ():
+        yield from _bound(case)
     unbound = [share for share in case.largest if share.limit_bytes is None]
     if unbound:
-        listed = ", ".join(f"{each.name or each.path} ({format_size(each.usage_bytes)})" for each in unbound)
+        listed = ", ".join(f"{case.called(each)} ({format_size(each.usage_bytes)})" for each in unbound)
         yield Statement(
             "bound",
             f"Give limits to the largest that have none: {listed}.",
@@ -145,6 +149,31 @@ def _node(case: Case) -> Iterator[Statement]:
             {"oom_score_adj": victim.oom_score_adj},
         )
     yield Statement("node", "Put less on the node, or give it more memory.", {})
+
+
+def _bound(case: Case) -> Iterator[Statement]:
+    """Advise a limit for who has none: from its need where that can be, else what it must stay below."""
+    growth, most_bytes = case.growth, case.most_bytes
+    if growth is None:
+        return
+    wanted = _with_margin(growth.highest_bytes)
+    if growth.shape is not Shape.GROWTH and (most_bytes is None or wanted < most_bytes):
+        yield Statement(
+            "bound",
+            f"{case.name} has no memory limit: with one of {exact_size(wanted)}{_command(case, wanted)} it "
+            f"can no longer take the node's memory. That is {_RULE} ({format_size(growth.highest_bytes)}).",
+            {"highest_bytes": growth.highest_bytes, "wanted_bytes": wanted},
+        )
+    elif most_bytes is not None:
+        yield Statement(
+            "bound",
+            f"{case.name} has no memory limit. Give it one well below {format_size(most_bytes)}: what it "
+            "held and what the node had available beside that, at the last sample.",
+            {"most_bytes": most_bytes},
+        )
+    if growth.shape is Shape.GROWTH:
+        what = _LOOK_FOR.get(case.growing or case.consumer, _LOOK_FOR[Consumer.ANON])
+        yield Statement("leak", f"In {case.name}, {what}.", {})
 
 
 def _limit_write(case: Case) -> Iterator[Statement]:
@@ -197,8 +226,14 @@ def _with_margin(size_bytes: int) -> int:
 
 
 def _command(case: Case, size_bytes: int) -> str:
-    return f" (docker update --memory {size_bytes // _MEBIBYTE}m {case.name})" if case.is_docker else ""
+    """Return how Docker is told; it refuses a limit above the one of memory and swap together."""
+    if not case.is_docker:
+        return ""
+    last = case.evidence.holder.last if case.evidence and case.evidence.holder else None
+    swap_bytes = last.swap_room_bytes if last else None
+    both = "" if swap_bytes is None else f" --memory-swap {_as_docker_has_it(size_bytes + swap_bytes)}"
+    return f" (docker update --memory {_as_docker_has_it(size_bytes)}{both} {case.name})"
 
 
-def _duration(seconds: float) -> str:
-    return format_duration(round(seconds / 60) * 60 if seconds >= 3600 else round(seconds))  # noqa: PLR2004 - an hour
+def _as_docker_has_it(size_bytes: int) -> str:
+    return f"{size_bytes}" if size_bytes % _MEBIBYTE else f"{size_bytes // _MEBIBYTE}m"

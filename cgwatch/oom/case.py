@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from enum import StrEnum
 
@@ -9,16 +10,21 @@ from msgspec import Struct
 
 from cgwatch.model import Runtime
 from cgwatch.oom.evidence import Breakdown, Evidence, Involved, Limit, Memory, Share
-from cgwatch.oom.kill import Cause, OomKill
+from cgwatch.oom.history import Point
+from cgwatch.oom.kill import Cause, OomKill, Scope
 from cgwatch.oom.shape import Growth, growth_of
 from cgwatch.oom.state import is_within
 
 _STALE_RATIO = 0.6
 """Of the limit: a last sample of less does not show what filled the rest."""
 _DOMINANT_RATIO = 0.5
+_MOST_RATIO = 0.8
 _ENOUGH_AVAILABLE_RATIO = 0.05
 """Of the node's memory: with more than that available, it was no shortage of the node."""
 _RECLAIMABLE_RATIO = 0.1
+_GROUP_SECONDS = 2.0
+"""Within it the kernel kills all processes of a group."""
+_LONG_ID = re.compile(r"([0-9a-f]{12})[0-9a-f]{52}")
 _ID_LENGTH = 12
 
 
@@ -92,12 +98,31 @@ class Case(Struct, frozen=True):
     """The composition is of so much less than the limit that it does not show what filled it."""
     consumer: Consumer
     growth: Growth | None
+    """Of the cgroup whose limit was hit, else of the holder."""
+    holders_growth: Growth | None
+    """Of the holder, where the limit was another's."""
     could_reclaim: bool | None
 
     @property
     def moment_seconds(self) -> float:
         """When it was killed, or else found, since the epoch."""
         return moment_of(self.kill)
+
+    @property
+    def together(self) -> tuple[OomKill, ...]:
+        """The kills of one and the same group kill, this one first; it alone where it was none."""
+        if self.kill.scope is not Scope.GROUP:
+            return (self.kill,)
+        return (self.kill, *(each for each in self.earlier if self._is_of_the_same_moment(each)))
+
+    @property
+    def before(self) -> tuple[OomKill, ...]:
+        """Earlier kills of the same holder that were not of the same group kill, the newest first."""
+        return tuple(each for each in self.earlier if each not in self.together)
+
+    def _is_of_the_same_moment(self, other: OomKill) -> bool:
+        is_close = abs(moment_of(other) - self.moment_seconds) <= _GROUP_SECONDS
+        return other.scope is Scope.GROUP and other.limit_path == self.kill.limit_path and is_close
 
     @property
     def name(self) -> str:
@@ -121,6 +146,50 @@ class Case(Struct, frozen=True):
         path = self.kill.holder.path if self.kill.holder else None
         return self.limit is not None and path is not None and is_within(self.limit.path, path)
 
+    def called(self, share: Share) -> str:
+        """Return a container's name, or else where it is below the limit."""
+        within = self.limit.path if self.limit else ""
+        return share.name or shortened(
+            share.path.removeprefix(within).lstrip("/") if within != "/" else share.path
+        )
+
+    @property
+    def age_seconds(self) -> float | None:
+        """How old the holder's cgroup was."""
+        created = self.evidence.created_seconds if self.evidence else None
+        return None if created is None else self.moment_seconds - created
+
+    @property
+    def growing(self) -> Consumer | None:
+        """What most of the growth was, as far as the samples show it."""
+        involved = _involved(self.kill, self.evidence, self.limit)
+        return growing_of(involved.series.points) if involved else None
+
+    @property
+    def most_bytes(self) -> int | None:
+        """What the holder can have had at most, beside all else on the node, at the last sample."""
+        evidence = self.evidence
+        last = evidence.holder.last if evidence and evidence.holder else None
+        available = evidence.node.available_bytes if evidence and evidence.node else None
+        if last is None or last.usage_bytes is None or available is None:
+            return None
+        return last.usage_bytes + available
+
+    @property
+    def swapped_bytes(self) -> int | None:
+        """What lay in swap at the last sample."""
+        involved = _involved(self.kill, self.evidence, self.limit)
+        swapped = involved.series.swap_bytes if involved else ()
+        return swapped[-1] if swapped else None
+
+    @property
+    def is_holders_growth(self) -> bool:
+        """Tell whether the limit was another's, and half or more of what grew below it the holder's."""
+        mine, all_of_it = self.holders_growth, self.growth
+        if mine is None or all_of_it is None:
+            return False
+        return mine.last_bytes - mine.first_bytes >= (all_of_it.last_bytes - all_of_it.first_bytes) / 2
+
     @property
     def largest(self) -> tuple[Share, ...]:
         """Who used most below the limit, or on the node."""
@@ -134,13 +203,20 @@ def moment_of(kill: OomKill) -> float:
     return kill.found_seconds if kill.killed_seconds is None else kill.killed_seconds
 
 
+def shortened(path: str) -> str:
+    """Return a cgroup's path with the ids of containers as short as ``docker ps`` has them."""
+    return _LONG_ID.sub(r"\1", path)
+
+
 def name_of(kill: OomKill) -> str:
     """Return whose a kill is, as people call it."""
     holder = kill.holder
     if holder is None:
         return kill.path or "not known"
     container_id = holder.owner.container_id
-    return holder.name or (container_id or "")[:_ID_LENGTH] or holder.path or kill.path or "not known"
+    return (
+        holder.name or (container_id or "")[:_ID_LENGTH] or shortened(holder.path or kill.path or "not known")
+    )
 
 
 def case_of(kill: OomKill, evidence: Evidence | None, earlier: Sequence[OomKill] = ()) -> Case:
@@ -156,7 +232,10 @@ def case_of(kill: OomKill, evidence: Evidence | None, earlier: Sequence[OomKill]
     )
     known = None if is_stale else composition
     involved = _involved(kill, evidence, limit)
-    growth = None
+    growth = holders_growth = None
+    holder = evidence.holder if evidence else None
+    if involved is not None and holder is not None and involved.path != holder.path:
+        holders_growth = growth_of(holder.series.points, moment_of(kill), None)
     if involved is not None:
         hit_bytes = limit_bytes if limit is not None and involved.path == limit.path else None
         growth = growth_of(involved.series.points, moment_of(kill), hit_bytes)
@@ -170,6 +249,7 @@ def case_of(kill: OomKill, evidence: Evidence | None, earlier: Sequence[OomKill]
         is_stale,
         _consumer(known) if known else _victims(kill, limit_bytes),
         growth,
+        holders_growth,
         _could_reclaim(known),
     )
 
@@ -224,6 +304,22 @@ def _consumer(composition: Composition) -> Consumer:
         return Consumer.UNKNOWN
     consumer, size = next(iter(parts.items()))
     return consumer if size >= _DOMINANT_RATIO * composition.usage_bytes else Consumer.MIXED
+
+
+def growing_of(points: Sequence[Point]) -> Consumer | None:
+    """Return what most of the growth between the first and the last sample was."""
+    known = [point for point in points if point.usage_bytes is not None and point.anon_bytes is not None]
+    if not known:
+        return None
+    first, last = known[0], known[-1]
+    grown = {
+        Consumer.ANON: (last.anon_bytes or 0) - (first.anon_bytes or 0),
+        Consumer.SHMEM: (last.shmem_bytes or 0) - (first.shmem_bytes or 0),
+        Consumer.KERNEL: (last.kernel_bytes or 0) - (first.kernel_bytes or 0),
+    }
+    consumer = max(grown, key=lambda each: grown[each])
+    all_of_it = sum(max(0, size) for size in grown.values())
+    return consumer if all_of_it and grown[consumer] >= _MOST_RATIO * all_of_it else None
 
 
 def _victims(kill: OomKill, limit_bytes: int | None) -> Consumer:

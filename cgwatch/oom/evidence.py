@@ -49,6 +49,14 @@ class Memory(Struct, frozen=True, omit_defaults=True):
     limit_hits_total: int | None = None
     breakdown: Breakdown = Breakdown()
 
+    @property
+    def swap_room_bytes(self) -> int | None:
+        """How much of it may lie in swap; ``None``: no limit is known."""
+        if self.swap_limit_bytes is not None:
+            return self.swap_limit_bytes
+        both, limit = self.memory_and_swap_limit_bytes, self.limit_bytes
+        return max(0, both - limit) if both is not None and limit is not None else None
+
 
 class Series(Struct, frozen=True, omit_defaults=True):
     """The minutes before the kill, by columns of the same length, the oldest first."""
@@ -60,11 +68,15 @@ class Series(Struct, frozen=True, omit_defaults=True):
     file_bytes: tuple[int | None, ...] = ()
     shmem_bytes: tuple[int | None, ...] = ()
     kernel_bytes: tuple[int | None, ...] = ()
+    swap_bytes: tuple[int | None, ...] = ()
+    """Empty in what versions before this column have stored."""
 
     @property
     def points(self) -> tuple[Point, ...]:
         """The same, by moments."""
-        return tuple(Point(*values) for values in zip(*structs.astuple(self), strict=True))
+        unknown = (None,) * len(self.seconds)
+        columns = [column or unknown for column in structs.astuple(self)]
+        return tuple(Point(*values) for values in zip(*columns, strict=True))
 
 
 class Involved(Struct, frozen=True, omit_defaults=True):

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from cgwatch.oom.advice import advice_of
-from cgwatch.oom.case import Case, Consumer, case_of
+from cgwatch.oom.case import Case, Consumer, case_of, shortened
 from cgwatch.oom.evidence import Evidence
 from cgwatch.oom.facts import facts_of
 from cgwatch.oom.kill import Cause, OomKill, Scope
 from cgwatch.oom.shape import Shape
 from cgwatch.oom.statement import Statement
+from cgwatch.oom.words import SHORT_KINDS, pace, seconds
 from cgwatch.units import format_size
 
 
@@ -76,18 +77,32 @@ def _summary(case: Case) -> str:
     if kill.cause is Cause.GLOBAL:
         why = "the node ran out of memory"
     elif limit is None:
-        why = f"a limit of {kill.limit_path} was hit" if kill.limit_path else "it is not known by whose limit"
+        why = (
+            f"a limit of {shortened(kill.limit_path)} was hit"
+            if kill.limit_path
+            else "it is not known by whose limit"
+        )
     else:
-        whose = "its own limit" if case.is_holders_limit else f"the limit of {limit.path}"
+        whose = "its own limit" if case.is_holders_limit else f"the limit of {shortened(limit.path)}"
         why = f"{whose} of {format_size(limit.limit_bytes)} was hit"
-    shapes = {
-        Shape.SPIKE: ", suddenly",
-        Shape.GROWTH: ", after steady growth",
-        Shape.PLATEAU: ", near which it had been for long",
-        Shape.UNKNOWN: "",
-    }
-    shape = shapes[case.growth.shape] if case.growth and limit else ""
-    return f"{who}: {why}{shape}"
+        kind = SHORT_KINDS.get(case.consumer)
+        why += f" by {kind}" if kind else ""
+    return f"{who}: {why}{_how(case)}"
+
+
+def _how(case: Case) -> str:
+    growth = case.growth
+    if growth is None or (case.limit is None and case.kill.cause is not Cause.GLOBAL):
+        return ""
+    match growth.shape:
+        case Shape.SPIKE:
+            return ", suddenly"
+        case Shape.GROWTH if growth.bytes_per_second:
+            return f", after steady growth of {pace(growth.bytes_per_second)[1]}"
+        case Shape.PLATEAU:
+            return f", near which it had been for {seconds(growth.window_seconds)}"
+        case _:
+            return ""
 
 
 def _not_known(case: Case) -> Iterator[str]:
@@ -96,10 +111,10 @@ def _not_known(case: Case) -> Iterator[str]:
         yield "whose process it was: no cgroup's counter, log or runtime told before it was gone"
     if case.limit is None and kill.cause is not Cause.GLOBAL:
         if kill.limit_path:
-            yield f"how large the limit of {kill.limit_path} was: no sample of it is stored"
+            yield f"how large the limit of {shortened(kill.limit_path)} was: no sample of it is stored"
         else:
             limits = (evidence.limits if evidence else None) or ()
-            listed = ", ".join(f"{each.path} {format_size(each.limit_bytes)}" for each in limits)
+            listed = ", ".join(f"{shortened(each.path)} {format_size(each.limit_bytes)}" for each in limits)
             yield "whose limit was hit: the kernel's log did not tell" + (
                 f"; upon it lay {listed}" if listed else ""
             )

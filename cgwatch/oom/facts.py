@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from cgwatch.oom.case import Case, Composition, Consumer, moment_of
-from cgwatch.oom.kill import Cause, Scope
-from cgwatch.oom.shape import Shape
+from cgwatch.oom.case import Case, Composition, Consumer, shortened
+from cgwatch.oom.circumstances import circumstances_of
+from cgwatch.oom.evidence import Process
+from cgwatch.oom.kill import Cause
+from cgwatch.oom.shape import Growth, Shape
 from cgwatch.oom.statement import Statement
-from cgwatch.units import format_duration, format_size
+from cgwatch.oom.words import KINDS, SHORT_KINDS, listed, notable, pace, seconds, share
+from cgwatch.units import format_size
 
-_WORDS = {
-    Consumer.ANON: "anonymous memory (heap and stacks of processes)",
-    Consumer.CACHE: "page cache of files",
-    Consumer.SHMEM: "shmem (files in a tmpfs, shared memory)",
-    Consumer.KERNEL: "kernel memory",
-}
 _KERNEL_PARTS = {
     "slab_unreclaimable_bytes": "slab that cannot be dropped",
     "slab_reclaimable_bytes": "slab of caches",
@@ -25,14 +22,17 @@ _KERNEL_PARTS = {
     "percpu_bytes": "per-CPU memory",
 }
 _SHOWN_PROCESSES = 3
-_NOTABLE_STALL = 0.05
 _NOTABLE_TMPFS = 0.1
+_INNOCENT_RATIO = 0.1
+"""Of the usage: a victim with less did not fill the limit."""
+_NOTHING_RATIO = 0.01
+_NEARLY = 0.9
 _YOUNG_SECONDS = 60.0
 
 
 def facts_of(case: Case) -> Iterator[Statement]:
     """Give what is known, in the order in which somebody asks for it."""
-    for facts in (_whose, _used, _reclaim, _grown, _died, _around, _again):
+    for facts in (_whose, _used, _reclaim, _grown, circumstances_of):
         yield from facts(case)
 
 
@@ -44,7 +44,7 @@ def _whose(case: Case) -> Iterator[Statement]:
     elif limit is not None and case.is_inferred and node is not None and node.available_bytes is not None:
         yield Statement(
             "limit",
-            f"The kernel did not say whose limit was hit; it must be that of {limit.path}, "
+            f"The kernel did not say whose limit was hit; it must be that of {shortened(limit.path)}, "
             f"{format_size(limit.limit_bytes)}: no other lies upon it, and the node had "
             f"{format_size(node.available_bytes)} of {format_size(node.total_bytes)} available.",
             {
@@ -57,7 +57,7 @@ def _whose(case: Case) -> Iterator[Statement]:
         whose = "its own" if case.is_holders_limit else "not its own, but one above it"
         yield Statement(
             "limit",
-            f"The limit that was hit is {whose}: {limit.path}, {format_size(limit.limit_bytes)}.",
+            f"The limit that was hit is {whose}: {shortened(limit.path)}, {format_size(limit.limit_bytes)}.",
             {"limit_bytes": limit.limit_bytes},
         )
     if kill.cause is Cause.LIMIT_WRITE:
@@ -68,6 +68,9 @@ def _whose(case: Case) -> Iterator[Statement]:
         )
 
 
+# What the memory was, and who had it.
+
+
 def _used(case: Case) -> Iterator[Statement]:
     composition = case.composition
     if composition is not None and composition.parts:
@@ -75,41 +78,30 @@ def _used(case: Case) -> Iterator[Statement]:
         yield from _tmpfs(composition)
         if case.consumer is Consumer.KERNEL:
             yield from _kernel(composition)
-    victim = case.kill.victim
-    if victim is not None and victim.anon_bytes is not None:
-        numbers = {
-            "victim_anon_bytes": victim.anon_bytes,
-            "victim_file_bytes": victim.file_bytes,
-            "victim_shmem_bytes": victim.shmem_bytes,
-        }
-        share = ""
-        if case.limit is not None:
-            numbers["limit_bytes"] = case.limit.limit_bytes
-            share = f", {_percent(victim.anon_bytes, case.limit.limit_bytes)} of the limit"
-        yield Statement(
-            "victim",
-            f"The victim, {victim.command} ({victim.pid}), had {format_size(victim.anon_bytes)} of "
-            f"anonymous memory itself{share}.",
-            {name: value for name, value in numbers.items() if value is not None},
-        )
+    yield from _victim(case)
     yield from _processes(case)
 
 
 def _parts(composition: Composition, moment: str, case: Case) -> Statement:
     usage = composition.usage_bytes
-    parts = ", ".join(
-        f"{format_size(size)} {_WORDS[consumer]}" for consumer, size in composition.parts.items()
-    )
+    shown = notable(composition.parts, usage) or composition.parts
     numbers: dict[str, float] = {"usage_bytes": usage, "before_seconds": composition.before_seconds}
     numbers |= {f"{consumer}_bytes": size for consumer, size in composition.parts.items()}
+    parts = ", ".join(f"{format_size(size)} {KINDS[consumer]}" for consumer, size in shown.items())
     if not composition.before_seconds:
         when = "At the kill"
     else:
-        when = f"At the last sample, {_seconds(composition.before_seconds)} before {moment}"
+        when = f"At the last sample, {seconds(composition.before_seconds)} before {moment}"
+    holder = case.kill.holder
+    limit = case.limit
+    if holder is not None and composition.path == holder.path:
+        whose = "it"
+    elif limit is not None and composition.path == limit.path:
+        whose = "all below that limit"
+    else:
+        whose = shortened(composition.path)
     rest = "; what came after that is not in it" if case.is_stale else ""
-    return Statement(
-        "usage", f"{when}, {composition.path} held {format_size(usage)}: {parts}{rest}.", numbers
-    )
+    return Statement("usage", f"{when}, {whose} held {format_size(usage)}: {parts}{rest}.", numbers)
 
 
 def _tmpfs(composition: Composition) -> Iterator[Statement]:
@@ -127,28 +119,87 @@ def _tmpfs(composition: Composition) -> Iterator[Statement]:
 def _kernel(composition: Composition) -> Iterator[Statement]:
     sizes = {name: getattr(composition.breakdown, name) for name in _KERNEL_PARTS}
     known = {name: size for name, size in sizes.items() if size}
-    if known:
+    total = composition.breakdown.kernel_bytes or 0
+    told = sum(known.values())
+    if known and told >= total / 2:
         largest = max(known, key=lambda name: known[name])
+        text = f"Most of the kernel memory that is told apart is {_KERNEL_PARTS[largest]}: "
+        yield Statement("kernel", f"{text}{format_size(known[largest])}.", known)
+    elif known:
         yield Statement(
             "kernel",
-            f"Most of the kernel memory that is told apart is {_KERNEL_PARTS[largest]}: "
-            f"{format_size(known[largest])}.",
-            known,
+            f"Only {format_size(told)} of the kernel memory is told apart (slab, stacks, page tables, "
+            "sockets): the rest is in whole pages, as the buffers of pipes are.",
+            known | {"told_bytes": told, "kernel_bytes": total},
         )
+
+
+def _victim(case: Case) -> Iterator[Statement]:
+    victim, composition = case.kill.victim, case.composition
+    if victim is None or victim.anon_bytes is None:
+        return
+    sizes = {
+        "victim_anon_bytes": victim.anon_bytes,
+        "victim_file_bytes": victim.file_bytes,
+        "victim_shmem_bytes": victim.shmem_bytes,
+    }
+    numbers: dict[str, float] = {name: size for name, size in sizes.items() if size is not None}
+    part = ""
+    if case.limit is not None:
+        numbers["limit_bytes"] = case.limit.limit_bytes
+        part = f", {share(victim.anon_bytes, case.limit.limit_bytes)} of the limit"
+    text = (
+        f"The victim, {victim.command} ({victim.pid}), had {format_size(victim.anon_bytes)} of anonymous "
+        f"memory itself{part}"
+    )
+    if (
+        composition is not None
+        and case.consumer in (Consumer.SHMEM, Consumer.KERNEL)
+        and victim.anon_bytes + (victim.shmem_bytes or 0) < _INNOCENT_RATIO * composition.usage_bytes
+    ):
+        text += ": that is not what filled it"
+    yield Statement("victim", text + ".", numbers)
 
 
 def _processes(case: Case) -> Iterator[Statement]:
     at_kill = case.evidence.at_kill if case.evidence else None
     if at_kill is None or at_kill.processes_total < 2:  # noqa: PLR2004 - one is the victim
         return
-    shown = [each for each in at_kill.processes[:_SHOWN_PROCESSES] if each.rss_bytes]
-    listed = ", ".join(f"{each.command} ({each.pid}) {format_size(each.rss_bytes or 0)}" for each in shown)
-    yield Statement(
-        "processes",
-        f"Of {at_kill.processes_total} processes there the largest in memory were {listed}.",
-        {"processes": at_kill.processes_total}
-        | {f"rss_bytes_{each.pid}": each.rss_bytes or 0 for each in shown},
-    )
+    by_command: dict[str, list[Process]] = {}
+    for each in at_kill.processes:
+        if _own_bytes(each):
+            by_command.setdefault(each.command, []).append(each)
+    groups = sorted(by_command.values(), key=lambda rows: -sum(map(_own_bytes, rows)))[:_SHOWN_PROCESSES]
+    if len(groups) == 1 and len(groups[0]) == 1:
+        return  # the others had nothing to speak of, and the victim is told of already
+    numbers: dict[str, float] = {"processes": at_kill.processes_total}
+    words = []
+    for rows in groups:
+        command, pid = rows[0].command, rows[0].pid
+        most = max(map(_own_bytes, rows))
+        if len(rows) == 1:
+            numbers[f"bytes_{pid}"] = most
+            words.append(f"{command} ({pid}) {format_size(most)}")
+        else:
+            # No sum: what a process shares with the one that it was forked from would count twice.
+            numbers |= {f"processes_{command}": len(rows), f"most_bytes_{command}": most}
+            words.append(f"{len(rows)} of {command} with up to {format_size(most)} each")
+    if words:
+        yield Statement(
+            "processes",
+            f"Of {at_kill.processes_total} processes there the largest in memory were {listed(words)}.",
+            numbers,
+        )
+
+
+def _own_bytes(process: Process) -> int:
+    """Return what a process had, by itself where the kernel says (6.8), else with what it shared."""
+    if process.anon_bytes is None:
+        return process.rss_bytes or 0
+    return process.anon_bytes + (process.shmem_bytes or 0)
+
+
+# Whether the kernel could have made room.
 
 
 def _reclaim(case: Case) -> Iterator[Statement]:
@@ -156,46 +207,58 @@ def _reclaim(case: Case) -> Iterator[Statement]:
     reclaimable = composition.reclaimable_bytes if composition else None
     if composition is None or reclaimable is None:
         return
+    usage = composition.usage_bytes
     numbers: dict[str, float] = {
         "reclaimable_bytes": reclaimable,
-        "usage_bytes": composition.usage_bytes,
+        "usage_bytes": usage,
         "dirty_bytes": composition.breakdown.file_dirty_bytes or 0,
         "writeback_bytes": composition.breakdown.file_writeback_bytes or 0,
     }
-    share = f"{format_size(reclaimable)} ({_percent(reclaimable, composition.usage_bytes)})"
+    swap, more = _swap(case)
+    size = f"{format_size(reclaimable)} ({share(reclaimable, usage)})"
     if not case.could_reclaim:
-        text = f"Reclaim could not help: no more than {share} was clean cache that the kernel could drop."
+        cache = (
+            "no page cache was left that the kernel could drop"
+            if reclaimable < _NOTHING_RATIO * usage
+            else f"no more than {size} was clean cache that the kernel could drop"
+        )
+        text = f"Reclaim could not help: {cache}{swap}."
     elif composition.before_seconds:
-        text = f"{share} of it was clean cache; the kernel drops that before it kills, and it was not enough."
+        text = (
+            f"{size} of it was clean cache; the kernel drops that before it kills, and it was not "
+            f"enough{swap}."
+        )
     else:
-        text = f"{share} was clean cache even then: it was in use faster than the kernel could drop it."
-    yield Statement("reclaim", text, numbers)
-    yield from _swap(case)
+        text = f"{size} was clean cache even then: it was in use faster than the kernel could drop it{swap}."
+    yield Statement("reclaim", text, numbers | more)
 
 
-def _swap(case: Case) -> Iterator[Statement]:
+def _swap(case: Case) -> tuple[str, dict[str, float]]:
     evidence = case.evidence
     node = evidence.node if evidence else None
     if node is not None and node.swap_total_bytes == 0:
-        yield Statement(
-            "swap", "The node has no swap, so only page cache can be reclaimed.", {"swap_bytes": 0}
-        )
-        return
+        return ", and the node has no swap", {"swap_total_bytes": 0}
     involved = evidence.limit or evidence.holder if evidence else None
     last = involved.last if involved else None
-    if last is None:
-        return
-    both, limit = last.memory_and_swap_limit_bytes, last.limit_bytes
-    if last.swap_limit_bytes == 0 or (both is not None and both == limit):
-        yield Statement(
-            "swap", "It may not swap, so only page cache can be reclaimed.", {"swap_limit_bytes": 0}
-        )
-    elif last.swap_usage_bytes is not None:
-        yield Statement(
-            "swap",
-            f"It may swap, and had {format_size(last.swap_usage_bytes)} in swap.",
-            {"swap_usage_bytes": last.swap_usage_bytes},
-        )
+    at_kill = evidence.at_kill if evidence else None
+    used = at_kill.swap_usage_bytes if at_kill else None
+    if used is None and last is not None:
+        used = last.swap_usage_bytes
+    bound = last.swap_room_bytes if last else None
+    if bound == 0:
+        return ", and it may not swap", {"swap_limit_bytes": 0}
+    if used is not None and bound is not None and used >= _NEARLY * bound:
+        text = f", and its swap was full ({format_size(used)} of {format_size(bound)})"
+        return text, {"swap_usage_bytes": used, "swap_limit_bytes": bound}
+    free = node.swap_free_bytes if node else None
+    if node is not None and free is not None and free < (1 - _NEARLY) * (node.swap_total_bytes or 0):
+        return f", and the node's swap was full ({format_size(free)} free)", {"swap_free_bytes": free}
+    if used is not None:
+        return f"; {format_size(used)} was in swap already", {"swap_usage_bytes": used}
+    return "", {}
+
+
+# How it came to it.
 
 
 def _grown(case: Case) -> Iterator[Statement]:
@@ -210,122 +273,43 @@ def _grown(case: Case) -> Iterator[Statement]:
         "bytes_per_second": growth.bytes_per_second,
         "straightness_ratio": growth.straightness,
     }
-    window = _seconds(growth.window_seconds)
-    first, last = format_size(growth.first_bytes), format_size(growth.last_bytes)
-    match growth.shape:
-        case Shape.SPIKE:
-            sudden, seconds = growth.sudden_bytes or 0, growth.sudden_seconds or 0.0
-            numbers |= {"sudden_bytes": sudden, "sudden_seconds": seconds}
-            text = f"A spike: what it needed grew by {format_size(sudden)} within {_seconds(seconds)}."
-            if growth.unseen_seconds and growth.unseen_seconds >= seconds / 2:
-                text += f" The last sample before it showed {last}."
-        case Shape.GROWTH:
-            per_minute = (growth.bytes_per_second or 0) * 60
-            numbers["bytes_per_minute"] = per_minute
-            text = (
-                f"Steady growth: what it needs grew by {format_size(per_minute)} a minute for at least "
-                f"{window}, from {first} to {last}. That is a leak, a cache without a bound, or load "
-                "that grows."
-            )
-        case Shape.PLATEAU:
-            highest = format_size(growth.highest_bytes)
-            text = (
-                f"No growth to speak of: it had needed {first} to {highest} for at least {window}. The "
-                "limit is too small for what it does, or a leak is too slow to be seen in "
-                "that time."
-            )
-        case _:
-            text = (
-                f"In the {window} before, what it needed went from {first} to {last}: neither a spike nor "
-                "steady growth is in the samples."
-            )
-    created = case.evidence.created_seconds if case.evidence else None
-    age = case.moment_seconds - created if created is not None else None
+    text, more = _shape(case, growth)
+    numbers |= more
+    age = case.age_seconds
     if age is not None and 0 <= age < _YOUNG_SECONDS:
         numbers["age_seconds"] = age
-        text += f" The cgroup was only {_seconds(age)} old."
+        text += f" The cgroup was only {seconds(age)} old."
     yield Statement("growth", text, {name: value for name, value in numbers.items() if value is not None})
 
 
-def _died(case: Case) -> Iterator[Statement]:
-    kill = case.kill
-    whose = "container" if case.is_container else "cgroup"
-    match kill.scope:
-        case Scope.MAIN:
-            code = f" (exit code {kill.exit_code})" if kill.exit_code is not None else ""
-            text = f"Its main process was killed, and the {whose} ended with it{code}."
-        case Scope.CHILD:
-            text = f"A child was killed, not the main process: the {whose} may go on without it."
-        case Scope.GROUP:
-            text = "All processes were killed together (memory.oom.group)."
-        case _ if _is_only_one(case):
-            text = "The victim was the only process there."
+def _shape(case: Case, growth: Growth) -> tuple[str, Mapping[str, float]]:
+    window = seconds(growth.window_seconds)
+    first, last = format_size(growth.first_bytes), format_size(growth.last_bytes)
+    match growth.shape:
+        case Shape.SPIKE:
+            sudden, within = growth.sudden_bytes or 0, growth.sudden_seconds or 0.0
+            text = f"A spike: what it needed grew by {format_size(sudden)} within {seconds(within)}."
+            if growth.unseen_seconds and growth.unseen_seconds >= within / 2:
+                text += f" The last sample before it showed {last}."
+            return text, {"sudden_bytes": sudden, "sudden_seconds": within}
+        case Shape.GROWTH:
+            per_minute, words = pace(growth.bytes_per_second or 0)
+            swap = f", {format_size(swapped)} of it in swap" if (swapped := case.swapped_bytes) else ""
+            kind = f", most of it {SHORT_KINDS[growing]}" if (growing := case.growing) else ""
+            text = (
+                f"Steady growth: what it needs grew by {words} for at least {window}, from {first} to "
+                f"{last}{swap}{kind}. That is a leak, a cache without a bound, or load that grows."
+            )
+            return text, {"bytes_per_minute": per_minute}
+        case Shape.PLATEAU:
+            highest = format_size(growth.highest_bytes)
+            needed = first if first == highest else f"{first} to {highest}"
+            return (
+                f"No growth to speak of: it had needed {needed} for at least {window}. The limit is too "
+                "small for what it does, or a leak is too slow to be seen in that time."
+            ), {}
         case _:
-            text = ""
-    if text:
-        yield Statement("scope", text, {} if kill.exit_code is None else {"exit_code": kill.exit_code})
-    if kill.while_down:
-        yield Statement("when", "It happened while cgwatch did not run.", {})
-
-
-def _is_only_one(case: Case) -> bool:
-    at_kill = case.evidence.at_kill if case.evidence else None
-    return at_kill is not None and at_kill.processes_total == 1 and case.kill.cause is not Cause.GLOBAL
-
-
-def _around(case: Case) -> Iterator[Statement]:
-    evidence = case.evidence
-    if evidence is None:
-        return
-    if not case.is_holders_limit and case.largest and (case.limit or case.kill.cause is Cause.GLOBAL):
-        listed = ", ".join(
-            f"{each.name or each.path} {format_size(each.usage_bytes)}" for each in case.largest
-        )
-        yield Statement(
-            "largest",
-            f"The largest {'below that limit' if case.limit else 'on the node'} were {listed}.",
-            {each.path: each.usage_bytes for each in case.largest},
-        )
-    node = evidence.node
-    if case.kill.cause is Cause.GLOBAL and node is not None and node.available_bytes is not None:
-        yield Statement(
-            "node",
-            f"The node had {format_size(node.available_bytes)} of {format_size(node.total_bytes)} "
-            "available at "
-            "the last sample.",
-            {"available_bytes": node.available_bytes, "total_bytes": node.total_bytes},
-        )
-    full = evidence.stall.full_avg10_ratio if evidence.stall else None
-    if full is not None and full >= _NOTABLE_STALL:
-        yield Statement(
-            "pressure",
-            f"All its tasks waited for memory {full:.0%} of the ten seconds before: it was slow already.",
-            {"full_avg10_ratio": full},
-        )
-
-
-def _again(case: Case) -> Iterator[Statement]:
-    if not case.earlier:
-        return
-    times = [case.moment_seconds, *map(moment_of, case.earlier)]
-    ago, span = max(0.0, times[0] - times[1]), max(0.0, times[0] - min(times))
-    before = f"{_seconds(ago)} earlier" if ago >= 1 else "in the same second"
-    yield Statement(
-        "repeats",
-        f"It is the {_ordinal(len(times))} kill of it that is stored; the one before was {before}"
-        + (f", the first {_seconds(span)}." if len(times) > 2 and span >= 1 else "."),  # noqa: PLR2004 - a first
-        {"kills": len(times), "since_last_seconds": ago, "since_first_seconds": span},
-    )
-
-
-def _ordinal(number: int) -> str:
-    suffix = {1: "st", 2: "nd", 3: "rd"}.get(number % 10 if number % 100 not in (11, 12, 13) else 0, "th")
-    return f"{number}{suffix}"
-
-
-def _seconds(seconds: float) -> str:
-    return format_duration(round(seconds, 1) if seconds < 10 else round(seconds))  # noqa: PLR2004 - two digits
-
-
-def _percent(part: float, whole: float) -> str:
-    return f"{part / whole:.0%}" if whole else "all"
+            return (
+                f"In the {window} before, what it needed went from {first} to {last}: neither a spike nor "
+                "steady growth is in the samples."
+            ), {}

@@ -65,8 +65,8 @@ def collect(
     if before is not None:
         until_seconds = before.until_seconds
     else:
-        killed_seconds = kill.found_seconds if kill.killed_seconds is None else kill.killed_seconds
-        until_seconds = min(last.time_seconds if last else kill.after_seconds, killed_seconds)
+        known_seconds = kill.found_seconds if kill.killed_seconds is None else kill.killed_seconds
+        until_seconds = min(last.time_seconds if last else kill.after_seconds, known_seconds)
     found = before or Evidence(until_seconds)
     earlier = _seen(kill, last) if last and last.time_seconds <= until_seconds else None
     later = _seen(kill, now) if now and now.time_seconds > until_seconds else None
@@ -74,12 +74,15 @@ def collect(
         found = _with_surroundings(found, kill, earlier)
     for seen in (earlier, later):
         found = found if seen is None else _with_bounds(found, kill, seen.samples)
+    # A snapshot that took long, on a busy node, may have begun before a kill that the log told of meanwhile.
+    killed_seconds = kill.killed_seconds or 0.0
+    after = later if later is not None and later.snapshot.time_seconds >= killed_seconds else None
     holder_path = _holder_path(kill)
     if holder_path:
-        holder = _involved(found.holder, holder_path, history, earlier, later, until_seconds)
+        holder = _involved(found.holder, holder_path, history, earlier, after, until_seconds)
         found = structs.replace(found, holder=holder)
     if kill.limit_path and kill.limit_path != holder_path:
-        limit = _involved(found.limit, kill.limit_path, history, earlier, later, until_seconds)
+        limit = _involved(found.limit, kill.limit_path, history, earlier, after, until_seconds)
         found = structs.replace(found, limit=limit)
     elif found.limit is not None:
         found = structs.replace(found, limit=None)
@@ -134,7 +137,7 @@ def _last(points: tuple[Point, ...]) -> Memory | None:
         return None
     last = points[-1]
     parts = Breakdown(last.anon_bytes, last.file_bytes, last.shmem_bytes, last.kernel_bytes)
-    return Memory(last.seconds, last.usage_bytes, breakdown=parts)
+    return Memory(last.seconds, last.usage_bytes, swap_usage_bytes=last.swap_bytes, breakdown=parts)
 
 
 def memory_of(memory: MemoryStats, seconds: float) -> Memory:

@@ -1,7 +1,7 @@
 """The memory of every cgroup in the last minutes: small enough to keep for kills that may never come. Pure.
 
 A tick is one ``_Frame``: an array of all cgroups' numbers, not an array for each cgroup. So forgetting one
-is dropping one object, and a cgroup costs 40 bytes a tick. The last ticks are kept as they came, to show how
+is dropping one object, and a cgroup costs 48 bytes a tick. The last ticks are kept as they came, to show how
 fast something grew; of older ones one in six seconds is kept.
 """
 
@@ -24,7 +24,7 @@ RECENT = 12
 MOST_CGROUPS = 1000
 """Of more than that, containers and what has a limit come first."""
 _MOST_FRAMES = RECENT + int(KEPT_SECONDS / SPACING_SECONDS) + 2
-_COLUMNS = 5
+_COLUMNS = 6
 _MISSING_FRAMES = 3
 """A kill may be found a little after its cgroup went; what is gone for longer need not be looked for."""
 
@@ -40,6 +40,8 @@ class Point(Struct, frozen=True, gc=False):
     """With ``shmem_bytes``."""
     shmem_bytes: int | None = None
     kernel_bytes: int | None = None
+    swap_bytes: int | None = None
+    """Beside ``usage_bytes``: what was taken and does not lie in memory."""
 
 
 class _Frame(Struct, frozen=True, gc=False):
@@ -141,6 +143,7 @@ def _values(samples: list[Sample]) -> array[float]:
                 stat.file_bytes,
                 stat.shmem_bytes,
                 memory.kernel_usage_bytes,
+                memory.swap_usage_bytes,
             )
     if None in values:
         return array("d", [math.nan if value is None else value for value in values])

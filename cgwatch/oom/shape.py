@@ -1,12 +1,12 @@
 """How memory grew before a kill: suddenly, steadily, or not at all. Pure.
 
 What counts is the *need*: usage without the page cache that could be dropped, as the kernel drops it before
-it kills.
+it kills, and what lies in swap: a leak goes on there while the usage stands at the limit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 
 from msgspec import Struct, structs
@@ -61,11 +61,11 @@ class Growth(Struct, frozen=True):
 
 
 def need(point: Point) -> int | None:
-    """Return the usage without the droppable page cache, as far as the kernel tells them apart."""
+    """Return usage and swap without the droppable page cache, as far as the kernel tells them apart."""
     if point.usage_bytes is None:
         return None
     cache = (point.file_bytes or 0) - (point.shmem_bytes or 0)
-    return max(0, point.usage_bytes - max(0, cache))
+    return max(0, point.usage_bytes - max(0, cache)) + (point.swap_bytes or 0)
 
 
 def growth_of(points: Sequence[Point], moment_seconds: float, limit_bytes: int | None) -> Growth | None:
@@ -99,7 +99,6 @@ def _shaped(
 ) -> Growth:
     scale = limit_bytes or growth.highest_bytes
     end = max(limit_bytes or 0, growth.last_bytes)
-    seen_seconds = needs[-1][0] - needs[0][0]
     # The latest of the samples that lie half a minute back, or else the first there is.
     since_seconds, since = next(
         (each for each in reversed(needs) if each[0] <= moment_seconds - _SUDDEN_SECONDS), needs[0]
@@ -119,16 +118,39 @@ def _shaped(
             return structs.replace(
                 growth, shape=Shape.SPIKE, sudden_bytes=sudden, sudden_seconds=sudden_seconds
             )
-    slope, straightness = growth.bytes_per_second, growth.straightness
-    if seen_seconds < _LONG_SECONDS or len(needs) < _FEW_POINTS or slope is None or straightness is None:
-        return growth
-    rise = slope * seen_seconds
-    if rise >= _STEADY_RATIO * scale and straightness >= _STRAIGHT:
-        return structs.replace(growth, shape=Shape.GROWTH)
-    is_near = min(used for _, used in needs) >= _NEAR_RATIO * scale
-    if limit_bytes is not None and is_near and abs(rise) < _STEADY_RATIO * scale:
-        return structs.replace(growth, shape=Shape.PLATEAU)
+    for part in _long_parts(needs):
+        shape = _shape_of(part, scale, is_limit=limit_bytes is not None)
+        if shape is not Shape.UNKNOWN:
+            slope, straightness = _line(part)
+            return structs.replace(
+                growth,
+                shape=shape,
+                window_seconds=moment_seconds - part[0][0],
+                first_bytes=part[0][1],
+                bytes_per_second=slope,
+                straightness=straightness,
+            )
     return growth
+
+
+def _long_parts(needs: list[tuple[float, int]]) -> Iterator[list[tuple[float, int]]]:
+    """Give all samples, and then fewer of the first ones, which may show how it started and nothing else."""
+    for start in range(max(1, len(needs) // 2)):
+        part = needs[start:]
+        if part[-1][0] - part[0][0] < _LONG_SECONDS or len(part) < _FEW_POINTS:
+            return
+        yield part
+
+
+def _shape_of(part: list[tuple[float, int]], scale: float, *, is_limit: bool) -> Shape:
+    slope, straightness = _line(part)
+    if slope is None or straightness is None:
+        return Shape.UNKNOWN
+    rise = slope * (part[-1][0] - part[0][0])
+    if rise >= _STEADY_RATIO * scale and straightness >= _STRAIGHT:
+        return Shape.GROWTH
+    is_near = min(used for _, used in part) >= _NEAR_RATIO * scale
+    return Shape.PLATEAU if is_limit and is_near and abs(rise) < _STEADY_RATIO * scale else Shape.UNKNOWN
 
 
 def _line(needs: Sequence[tuple[float, int]]) -> tuple[float | None, float | None]:

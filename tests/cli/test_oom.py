@@ -240,6 +240,17 @@ def test_show_prints_all_that_is_stored_of_one_kill(stored: Path) -> None:
     assert re.search(r"\n +time +usage +anon +file +shmem\n +\S+ \S+ +95MiB +90MiB +0B +0B\n", text)
 
 
+def test_show_is_of_the_last_kill_or_of_the_one_that_is_named(stored: Path) -> None:
+    assert run(stored, "show").stdout.startswith("number: 3\n")
+    assert run(stored, "show", "--container", "db").stdout.startswith("number: 2\n")
+
+
+def test_show_leaves_out_a_series_that_has_no_sample(tmp_path: Path) -> None:
+    save(tmp_path, KILLS[0], evidence={1: Evidence(NOW, holder=Involved(f"/docker/{WEB}"))})
+
+    assert "series" not in run(tmp_path, "show", "1").stdout
+
+
 def test_show_in_json_has_the_evidence_with_units_in_its_names(stored: Path) -> None:
     said = json.loads(run(stored, "show", "1", "--format", "json").stdout)
 
@@ -283,6 +294,28 @@ def test_a_number_that_is_not_stored_is_nothing_found(stored: Path, verb: str) -
     assert result.stderr == "cgwatch: no OOM kill 99 is stored; cgwatch oom list shows which are\n"
 
 
+@pytest.mark.parametrize("verb", ["show", "explain"])
+def test_a_container_without_a_kill_is_named_in_what_is_said(stored: Path, verb: str) -> None:
+    hint = "; cgwatch oom list shows which are\n"
+
+    assert run(stored, verb, "--container", "nobody").stderr == (
+        f'cgwatch: no OOM kill of "nobody" is stored{hint}'
+    )
+    assert run(stored, verb, "1", "--container", "db").stderr == (
+        f'cgwatch: no OOM kill 1 of "db" is stored{hint}'
+    )
+
+
+@pytest.mark.parametrize("verb", ["show", "explain"])
+def test_where_no_kill_is_stored_at_all_there_is_none_to_show(tmp_path: Path, verb: str) -> None:
+    save(tmp_path)
+
+    result = run(tmp_path, verb)
+
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert result.stderr == "cgwatch: no OOM kill is stored\n"
+
+
 def test_an_explanation_fits_its_width() -> None:
     said = explain(KILLS[0], EVIDENCE)
 
@@ -308,6 +341,17 @@ def test_without_a_database_it_says_where_it_looked_and_what_to_do(tmp_path: Pat
     assert result.stderr == (
         f"cgwatch: {tmp_path}/nowhere/{DATABASE}: no OOM kills are stored here; an agent (cgwatch run) "
         "stores them in its state directory: name that with --state-dir\n"
+    )
+
+
+def test_a_database_that_an_agent_has_only_begun_to_make_is_an_error_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / DATABASE).touch()
+
+    result = run(tmp_path, "list")
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        f"cgwatch: {tmp_path / DATABASE}: nothing is stored here yet; an agent (cgwatch run) will\n"
     )
 
 

@@ -73,10 +73,8 @@ def recorded(shape: str) -> Told:
 
 def test_the_last_sample_before_the_kill_is_kept_with_its_breakdown_and_its_limit() -> None:
     stat = MemoryStat(anon_bytes=60, file_bytes=30, shmem_bytes=10, file_dirty_bytes=4, sock_bytes=1)
-    evidence = found(
-        snapshot(90.0, sample(usage_bytes=50)),
-        snapshot(95.0, sample(usage_bytes=99, limit_bytes=100, kernel_usage_bytes=9, stat=stat)),
-    )
+    full = sample(usage_bytes=99, limit_bytes=100, kernel_usage_bytes=9, swap_usage_bytes=3, stat=stat)
+    evidence = found(snapshot(90.0, sample(usage_bytes=50)), snapshot(95.0, full))
 
     assert evidence.until_seconds == 95.0
     assert evidence.holder is not None
@@ -85,9 +83,9 @@ def test_the_last_sample_before_the_kill_is_kept_with_its_breakdown_and_its_limi
     assert (last.seconds, last.usage_bytes, last.limit_bytes) == (95.0, 99, 100)
     assert last.breakdown == Breakdown(60, 30, 10, 9, file_dirty_bytes=4, sock_bytes=1)
     assert evidence.holder.series == Series(
-        (90.0, 95.0), (50, 99), (None, 60), (None, 30), (None, 10), (None, 9)
+        (90.0, 95.0), (50, 99), (None, 60), (None, 30), (None, 10), (None, 9), (None, 3)
     )
-    assert evidence.holder.series.points == (Point(90.0, 50), Point(95.0, 99, 60, 30, 10, 9))
+    assert evidence.holder.series.points == (Point(90.0, 50), Point(95.0, 99, 60, 30, 10, 9, 3))
 
 
 def test_the_sample_in_which_the_kill_was_found_is_kept_as_one_from_after_it() -> None:
@@ -100,6 +98,19 @@ def test_the_sample_in_which_the_kill_was_found_is_kept_as_one_from_after_it() -
     assert evidence.holder.after is not None
     assert evidence.holder.last.usage_bytes == 99
     assert (evidence.holder.after.usage_bytes, evidence.holder.after.peak_bytes) == (3, 100)
+
+
+def test_a_snapshot_that_began_before_the_kill_is_not_taken_for_one_from_after_it() -> None:
+    kill = structs.replace(KILL, killed_seconds=103.0)
+
+    evidence = found(
+        snapshot(95.0, sample(usage_bytes=99)), now=snapshot(100.0, sample(usage_bytes=100)), kill=kill
+    )
+
+    assert evidence.holder is not None
+    assert evidence.holder.last is not None
+    assert evidence.holder.last.usage_bytes == 99
+    assert evidence.holder.after is None
 
 
 def test_a_sample_from_after_the_moment_that_the_log_names_is_not_one_from_before() -> None:

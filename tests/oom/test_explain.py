@@ -120,7 +120,7 @@ def test_recorded_one_process_at_its_own_limit() -> None:
     assert said.verdicts.consumer is Consumer.ANON
     assert said.verdicts.could_reclaim is False
     assert of(said, "limit").text == "The limit that was hit is its own: /cgwtest-single, 20MiB."
-    assert of(said, "usage").text.startswith("At the kill, /cgwtest-single held 20MiB: 19.95MiB anonymous")
+    assert of(said, "usage").text.startswith("At the kill, it held 20MiB: 19.95MiB anonymous")
     assert of(said, "scope").text == "The victim was the only process there."
     assert said.not_known == ("how it grew: there is no sample from before the kill",)
 
@@ -149,11 +149,11 @@ def test_recorded_the_limit_of_the_cgroup_above_on_both_kinds_of_kernel(shape: s
     assert said.verdicts.cause is Cause.ANCESTOR_LIMIT
     assert (said.verdicts.limit_path, said.verdicts.limit_bytes) == (above, 20 * MIB)
     assert said.verdicts.consumer is Consumer.ANON
-    assert said.summary == f"{above}/container: the limit of {above} of 20MiB was hit"
+    assert said.summary == f"{above}/container: the limit of {above} of 20MiB was hit by anonymous memory"
     assert (
         of(said, "limit").text == f"The limit that was hit is not its own, but one above it: {above}, 20MiB."
     )
-    assert above in of(said, "raise").text
+    assert of(said, "raise").text.startswith("Raise that limit above 20MiB")
 
 
 def test_recorded_a_node_that_ran_out_of_memory() -> None:
@@ -197,12 +197,13 @@ def test_steady_growth_is_called_so_with_its_pace_and_how_long_it_went_on() -> N
     assert said.verdicts.shape is Shape.GROWTH
     growth = of(said, "growth")
     assert growth.text.startswith(
-        "Steady growth: what it needs grew by 12MiB a minute for at least 4m55s, from 41MiB to 99.8MiB."
+        "Steady growth: what it needs grew by 12MiB a minute for at least 4m55s, from 41MiB to 99.8MiB, "
+        "most of it anonymous memory."
     )
     assert growth.numbers["bytes_per_second"] == pytest.approx(MIB / 5)
     assert growth.numbers["straightness_ratio"] == pytest.approx(1)
     leak = of(said, "leak")
-    assert "Doubling it to 200MiB would last 8m20s longer" in leak.text
+    assert "Doubling it to 200MiB (docker update --memory 200m web) would last 8m20s longer" in leak.text
     assert leak.numbers["lasts_seconds"] == pytest.approx(500)
     assert "raise" not in topics(said.advice)
 
@@ -240,6 +241,28 @@ def test_a_need_near_the_limit_all_the_time_is_a_limit_too_small_and_the_number_
     assert "a quarter above the highest need that was seen (100MiB)" in raised.text
 
 
+@pytest.mark.parametrize(
+    ("swap", "flags"),
+    [
+        ({"memory_and_swap_limit_bytes": LIMIT}, "--memory 125m --memory-swap 125m"),
+        ({"memory_and_swap_limit_bytes": 2 * LIMIT}, "--memory 125m --memory-swap 225m"),
+        ({"swap_limit_bytes": 0}, "--memory 125m --memory-swap 125m"),
+        ({}, "--memory 125m"),
+    ],
+)
+def test_the_command_for_docker_raises_the_limit_of_memory_and_swap_where_there_is_one(
+    swap: dict[str, int], flags: str
+) -> None:
+    evidence = needing(lambda age: (96 + age % 3) * MIB)
+    holder = evidence.holder
+    assert holder is not None
+    assert holder.last is not None
+    last = structs.replace(holder.last, **swap)
+    evidence = structs.replace(evidence, holder=structs.replace(holder, last=last))
+
+    assert f"(docker update {flags} web)" in of(explain(kill(), evidence), "raise").text
+
+
 def test_a_need_that_goes_up_and_down_has_no_shape_and_no_number_is_made_up() -> None:
     said = explain(kill(), needing(lambda age: (90 if int(age) // 20 % 2 else 78) * MIB))
 
@@ -262,6 +285,32 @@ def test_cache_that_the_kernel_can_drop_is_no_need() -> None:
     )
 
     assert explain(kill(), evidence).verdicts.shape is Shape.SPIKE  # from 30 MiB, not near the limit always
+
+
+def test_a_leak_into_swap_is_growth_though_the_usage_stands_at_the_limit() -> None:
+    evidence = needing(lambda _: LIMIT)
+    holder = evidence.holder
+    assert holder is not None
+    swapped = tuple(int(MIB * step) for step in range(len(holder.series.seconds)))
+    evidence = structs.replace(
+        evidence, holder=structs.replace(holder, series=structs.replace(holder.series, swap_bytes=swapped))
+    )
+
+    assert explain(kill(), evidence).verdicts.shape is Shape.GROWTH
+
+
+def test_steady_growth_after_a_start_of_another_kind_is_told_from_where_it_began() -> None:
+    said = explain(kill(), needing(lambda age: LIMIT - min(age, 150) * MIB / 5 - (age > 280) * 40 * MIB))
+
+    assert said.verdicts.shape is Shape.GROWTH
+    assert of(said, "growth").numbers["window_seconds"] < 280
+
+
+def test_a_need_near_the_limit_from_soon_after_its_start_is_a_limit_too_small() -> None:
+    said = explain(kill(), needing(lambda age: (3 if age > 72 else 95) * MIB, seconds=76))
+
+    assert said.verdicts.shape is Shape.PLATEAU
+    assert "it had needed 95MiB for at least 1m7s." in of(said, "growth").text
 
 
 def test_a_few_samples_are_no_steady_growth() -> None:
@@ -328,7 +377,7 @@ def test_where_kernel_memory_filled_the_limit_its_largest_part_is_named() -> Non
         (
             {"anon_bytes": 99 * MIB, "file_bytes": MIB},
             False,
-            "Reclaim could not help: no more than 1MiB (1%)",
+            "Reclaim could not help: no more than 1MiB (1%) was clean cache that the kernel could drop",
         ),
         ({"anon_bytes": 50 * MIB, "file_bytes": 50 * MIB}, True, "50MiB (50%) was clean cache even then"),
         (
@@ -348,7 +397,7 @@ def test_it_says_whether_reclaim_could_have_helped(parts: dict[str, int], could:
 
     assert said.verdicts.could_reclaim is could
     assert words in of(said, "reclaim").text
-    assert of(said, "swap").text.startswith("The node has no swap")
+    assert "and the node has no swap." in of(said, "reclaim").text
 
 
 def test_where_the_kernel_does_not_tell_the_parts_reclaim_is_not_judged() -> None:
@@ -417,8 +466,10 @@ def in_pod(**more: Any) -> Explanation:
 def test_at_a_limit_above_it_says_who_else_used_it_and_whether_it_is_overcommitted() -> None:
     said = in_pod()
 
-    assert of(said, "usage").text.startswith("At the last sample, 1s before the kill, /pod held 98MiB")
-    assert "b 80MiB, a 15MiB" in of(said, "largest").text
+    assert of(said, "usage").text.startswith(
+        "At the last sample, 1s before the kill, all below that limit held 98MiB"
+    )
+    assert "b 80MiB and a 15MiB" in of(said, "largest").text
     assert "/pod/a held 15MiB of 100MiB" in of(said, "others").text
     assert "first b" in of(said, "others").text
     assert of(said, "overcommitted").numbers == {"limits_bytes": 150 * MIB, "limit_bytes": LIMIT}
@@ -427,7 +478,7 @@ def test_at_a_limit_above_it_says_who_else_used_it_and_whether_it_is_overcommitt
 def test_at_a_limit_above_that_is_not_overcommitted_it_says_who_has_no_limit() -> None:
     said = in_pod(largest=(Share("/pod/b", 80 * MIB, "b"), Share("/elsewhere", 999 * MIB, "c")))
 
-    assert "(b have none)" in of(said, "raise").text
+    assert "(b has none)" in of(said, "raise").text
     assert "c 999MiB" not in of(said, "largest").text
 
 
@@ -440,6 +491,24 @@ def test_on_a_node_that_ran_out_a_container_without_a_limit_gets_a_number_from_i
     assert "web has no memory limit: with one of 100MiB" in bounds[0].text
     assert bounds[0].numbers == {"highest_bytes": 80 * MIB, "wanted_bytes": 100 * MIB}
     assert any("The node had 16GiB of 32GiB available" in each.text for each in said.facts)
+
+
+def test_on_a_node_that_a_leak_has_filled_no_limit_is_made_up_from_what_the_leak_took() -> None:
+    evidence = needing(lambda age: LIMIT - age * MIB / 5, limits=(), node=Node(110 * MIB, 4 * MIB))
+
+    said = explain(kill(cause=Cause.GLOBAL, limit_path=None), evidence)
+
+    assert of(said, "bound").numbers == {"most_bytes": of(said, "usage").numbers["usage_bytes"] + 4 * MIB}
+    assert "well below 103.8MiB" in of(said, "bound").text
+    assert of(said, "leak").text.startswith("In web, look for what is never freed")
+
+
+def test_a_need_that_nearly_filled_the_node_is_no_measure_for_a_limit() -> None:
+    evidence = needing(lambda _: 80 * MIB, limits=(), node=Node(100 * MIB, 4 * MIB))
+
+    said = explain(kill(cause=Cause.GLOBAL, limit_path=None), evidence)
+
+    assert of(said, "bound").numbers == {"most_bytes": 84 * MIB}
 
 
 def test_where_it_is_not_known_whether_there_was_a_limit_nobody_is_told_to_set_one() -> None:
@@ -472,6 +541,30 @@ def test_it_says_what_of_the_container_died(scope: Scope, words: str) -> None:
     facts = explain(kill(scope=scope), None).facts
 
     assert [each.text for each in facts if each.topic == "scope"] == [words]
+
+
+def test_the_kills_of_one_group_are_one_incident_and_its_largest_process_is_named() -> None:
+    worker, leaky = Victim(5, "worker", anon_bytes=4 * MIB), Victim(6, "leaky", anon_bytes=80 * MIB)
+    earlier = [
+        kill(scope=Scope.GROUP, victim=leaky),
+        kill(scope=Scope.GROUP, victim=leaky),  # the kernel counts the first one twice
+        kill(scope=Scope.GROUP, victim=worker, killed_seconds=MOMENT - 600),
+    ]
+
+    said = explain(kill(scope=Scope.GROUP, victim=worker), None, earlier)
+
+    assert of(said, "group").text == (
+        "Of the 2 that were killed together the largest was leaky (6), with 80MiB of anonymous memory."
+    )
+    assert "the 2nd kill of it that is stored; the one before was 10m earlier" in of(said, "repeats").text
+
+
+def test_kills_at_like_intervals_are_told_by_their_interval() -> None:
+    earlier = [kill(killed_seconds=MOMENT - 62), kill(killed_seconds=MOMENT - 120)]
+
+    assert of(explain(kill(), None, earlier), "repeats").text == (
+        "It is the 3rd kill of it that is stored: one about every 1m."
+    )
 
 
 def test_earlier_kills_of_the_same_container_are_counted() -> None:
@@ -507,7 +600,7 @@ def pid_of(process: Process) -> int:
 @st.composite
 def series(draw: st.DrawFn) -> Series:
     points = draw(
-        st.lists(st.tuples(st.floats(0, 2 * MOMENT), sizes, sizes, sizes, sizes, sizes), max_size=20)
+        st.lists(st.tuples(st.floats(0, 2 * MOMENT), sizes, sizes, sizes, sizes, sizes, sizes), max_size=20)
     )
     return Series(*zip(*sorted(points, key=lambda point: point[0]), strict=True)) if points else Series()
 

@@ -19,11 +19,12 @@ PATH = "/docker/" + "a" * 64
 
 def sample(path: str = PATH, usage_bytes: int | None = 0, *, inode: int = 7, **more: int) -> Sample:
     limit_bytes = more.pop("limit_bytes", None)
-    kernel_bytes = more.pop("kernel_bytes", None)
+    kernel_bytes, swap_bytes = more.pop("kernel_bytes", None), more.pop("swap_bytes", None)
     memory = MemoryStats(
         usage_bytes=usage_bytes,
         limit_bytes=limit_bytes,
         kernel_usage_bytes=kernel_bytes,
+        swap_usage_bytes=swap_bytes,
         stat=MemoryStat(**more),
     )
     return Sample(Container(Cgroup(path, inode), recognise(path)), memory=memory)
@@ -45,11 +46,11 @@ def times(points: Sequence[Point]) -> list[float]:
 
 
 def test_a_point_is_what_the_kernel_said_and_none_where_it_said_nothing() -> None:
-    full = sample(usage_bytes=100, anon_bytes=60, file_bytes=30, shmem_bytes=10, kernel_bytes=9)
+    full = sample(usage_bytes=100, anon_bytes=60, file_bytes=30, shmem_bytes=10, kernel_bytes=9, swap_bytes=3)
 
     history = kept(snapshot(1.0, full), snapshot(2.0, sample(usage_bytes=2**50)))
 
-    assert history.points(PATH) == (Point(1.0, 100, 60, 30, 10, 9), Point(2.0, 2**50))
+    assert history.points(PATH) == (Point(1.0, 100, 60, 30, 10, 9, 3), Point(2.0, 2**50))
 
 
 def test_of_a_cgroup_that_nobody_knows_there_is_nothing() -> None:
