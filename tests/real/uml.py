@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tests.real import wide
 from tests.real.dockerd import RealKernelError, root_available
-from tests.real.narrow import WITHOUT_AVX, filtered
-from tests.real.narrow import is_needed as narrow_is_needed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,7 +75,7 @@ def uml_available() -> str | None:
         return reason
     commands = {"linux.uml": "user-mode-linux", "busybox": "busybox-static", "ip": "iproute2"}
     missing = sorted(package for name, package in commands.items() if not shutil.which(name))
-    return f"needs the Debian packages {', '.join(missing)}" if missing else None
+    return f"needs the Debian packages {', '.join(missing)}" if missing else wide.missing()
 
 
 def run_in_uml(
@@ -117,7 +116,6 @@ def write_command(exchange: Path, command: Sequence[str], environment: Mapping[s
         "TMPDIR": "/run/tmp",
         "LANG": "C.UTF-8",
         "PYTHONDONTWRITEBYTECODE": "1",
-        **(WITHOUT_AVX if narrow_is_needed() else {}),
         **environment,
     }
     text = _COMMAND.format(
@@ -154,16 +152,11 @@ def boot(exchange: Path, root: Path, init: str, *extra: str, memory: str, deadli
         "con0=null,fd:1",
         *extra,
     ]
-    narrow = None
-    if narrow_is_needed():
-        # The kernel gives what it does not know to init, as its environment.
-        arguments += [f"{name}={value}" for name, value in WITHOUT_AVX.items()]
-        narrow = filtered()
     console = exchange / "console"
     with console.open("wb") as sink:
         process = subprocess.Popen(
             arguments,
-            preexec_fn=narrow,  # noqa: PLW1509 - it calls the kernel, and takes no lock
+            env={**os.environ, **wide.preload(exchange)},
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,
