@@ -42,7 +42,8 @@ class Poster:
         """Make one attempt. ``now_seconds``: the time since the epoch."""
         connection = self._connect()
         # The timeout of a socket is for each read: a receiver that says a byte a second never runs into it.
-        deadline = threading.Timer(self._timeout_seconds, self._abort, [connection])
+        is_late = threading.Event()
+        deadline = threading.Timer(self._timeout_seconds, _end, [connection, is_late])
         deadline.daemon = True
         with self._lock:
             if self._stopped:
@@ -64,7 +65,7 @@ class Poster:
             answer = connection.getresponse()
             return outcome_of(answer.status, answer.headers.get("Retry-After"), _excerpt(answer), now_seconds)
         except (OSError, http.client.HTTPException) as error:
-            if not deadline.is_alive() or isinstance(error, TimeoutError):
+            if is_late.is_set() or isinstance(error, TimeoutError):
                 return Retry(f"did not answer within {self._timeout_seconds:g} s")
             return Retry(_problem(error))
         finally:
@@ -79,7 +80,7 @@ class Poster:
             self._stopped = True
             connection = self._connection
         if connection is not None:
-            self._abort(connection)
+            _end(connection, threading.Event())
 
     def _connect(self) -> http.client.HTTPConnection:
         if not self._is_secure:
@@ -88,12 +89,14 @@ class Poster:
             self._host, self._port, timeout=self._timeout_seconds, context=ssl.create_default_context()
         )
 
-    @staticmethod
-    def _abort(connection: http.client.HTTPConnection) -> None:
-        opened = connection.sock
-        if opened is not None:
-            with contextlib.suppress(OSError):
-                opened.shutdown(socket.SHUT_RDWR)
+
+def _end(connection: http.client.HTTPConnection, ended: threading.Event) -> None:
+    """End whatever is under way there; ``ended`` says so before it can be noticed."""
+    ended.set()
+    opened = connection.sock
+    if opened is not None:
+        with contextlib.suppress(OSError):
+            opened.shutdown(socket.SHUT_RDWR)
 
 
 def _excerpt(answer: http.client.HTTPResponse) -> str:
@@ -116,6 +119,8 @@ def _problem(error: Exception) -> str:
             return f"its name is not known: {error.strerror}"
         case ConnectionRefusedError():
             return "nothing listens there"
+        case http.client.RemoteDisconnected():
+            return "it hung up without an answer"
         case http.client.HTTPException():
             return f"what it answered is no HTTP ({type(error).__name__})"
         case _:

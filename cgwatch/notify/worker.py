@@ -75,23 +75,28 @@ class Worker:
             self._thread.join(timeout_seconds)
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                while (wait_seconds := self._wait_seconds()) is None or wait_seconds > 0:
-                    if self._stopped:
-                        return
-                    self._changed.wait(wait_seconds)
-                if self._stopped:
-                    return
-                entry = self._entries.popleft() if self._entries else None
-                self._sending = 1 if entry else 0
-            outcome = self._attempt(entry)
-            with self._changed:
-                if self._stopped and isinstance(outcome, Retry):
-                    return  # it was interrupted, and is in the journal
-                self._sending = 0
-                self._settle(entry, outcome)
-                self._bound()
+        while self._wait():
+            self.step()
+
+    def _wait(self) -> bool:
+        """Wait until there is something to do; tell whether there is, or else it is the end."""
+        with self._changed:
+            while not self._stopped and ((wait := self._wait_seconds()) is None or wait > 0):
+                self._changed.wait(wait)
+            return not self._stopped
+
+    def step(self) -> None:
+        """Make one attempt, of the first message that waits, or else of the upkeep."""
+        with self._changed:
+            entry = self._entries.popleft() if self._entries else None
+            self._sending = 1 if entry else 0
+        outcome = self._attempt(entry)
+        with self._changed:
+            if self._stopped and isinstance(outcome, Retry):
+                return  # it was interrupted, and is in the journal
+            self._sending = 0
+            self._settle(entry, outcome)
+            self._bound()
 
     def _wait_seconds(self) -> float | None:
         """Return how long there is nothing to do; ``None``: until something changes."""
