@@ -12,7 +12,6 @@ from cgwatch.notify.message import OOM_KILL, Held, Message, storable
 from cgwatch.notify_settings import Templates
 from cgwatch.oom.case import moment_of, name_of
 from cgwatch.oom.evidence import Evidence
-from cgwatch.oom.explain import explain
 from cgwatch.oom.kill import OomKill
 from cgwatch.oom.tally import series_of
 
@@ -27,6 +26,9 @@ def message_of(
     held: Held | None = None,
 ) -> Message:
     """Say what happened, why, and what to do; ``earlier``: kills of the same holder, the newest first."""
+    # Half a megabyte, which an agent takes when there is the first kill to tell of.
+    from cgwatch.oom.explain import explain  # noqa: PLC0415 - as above
+
     said = explain(kill, evidence, earlier)
     facts = tuple(storable(fact.text) for fact in said.facts)
     advice = tuple(storable(each.text) for each in said.advice)

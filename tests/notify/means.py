@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from msgspec import structs
 
@@ -82,7 +83,7 @@ def means_of(
     )
 
 
-def a_kill(number: int, name: str | None = "web", *, found_seconds: float = NOW, **fields: object) -> OomKill:
+def a_kill(number: int, name: str | None = "web", *, found_seconds: float = NOW, **fields: Any) -> OomKill:
     holder = Holder(f"/docker/{'0' * 63}1", 7, recognise(f"/docker/{'0' * 63}1"), name, f"{name}:1")
     kill = OomKill(
         number,

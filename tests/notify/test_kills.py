@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import msgspec
 import pytest
@@ -25,9 +26,7 @@ from tests.notify.means import NOW, a_kill
 ANY = st.text(st.characters(exclude_categories=()))
 
 
-def message(
-    name: str | None = "web", title: str = "$name", text: str = "$summary", **fields: object
-) -> Message:
+def message(name: str | None = "web", title: str = "$name", text: str = "$summary", **fields: Any) -> Message:
     return message_of(a_kill(1, name, **fields), None, node="node-1", wording=Templates(title, text))
 
 

@@ -30,7 +30,7 @@ def test_one_container_takes_no_room_of_another() -> None:
 
 def test_several_in_an_interval_where_that_is_wanted() -> None:
     limit: RateLimit[int] = RateLimit(2, 60)
-    given = []
+    given: list[list[int]] = []
     for number, seconds in enumerate((100, 110, 120, 130)):
         limit.take("web", number, seconds)
         given += limit.give(seconds)

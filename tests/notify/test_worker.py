@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ def test_what_fails_is_tried_again_until_it_is_delivered_and_the_others_are_not_
 def test_no_attempt_comes_before_the_time_that_the_receiver_asked_for() -> None:
     moments: list[float] = []
     done = threading.Event()
-    answers = iter([Retry("busy", 0.4), Delivered()])
+    answers: Iterator[Outcome] = iter([Retry("busy", 0.4), Delivered()])
 
     def answer() -> Outcome:
         moments.append(time.monotonic())
@@ -79,7 +80,7 @@ def test_a_receiver_that_fails_is_logged_once_and_once_when_it_answers_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
-    answers: list[Outcome] = [Retry("busy")] * 3 + [Delivered()]
+    answers: list[Outcome] = [Retry("busy"), Retry("busy"), Retry("busy"), Delivered()]
     worker = Worker(FakeChannel(answer=lambda: answers.pop(0)), means_of(None, Seen(), lambda: 0.0))
     worker.put(entry(1))
     for _ in range(4):
