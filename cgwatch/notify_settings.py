@@ -107,15 +107,6 @@ class Webhook(Struct, frozen=True, forbid_unknown_fields=True):
             extra={"notation": PATH},
         ),
     ] = None
-    timeout_seconds: Annotated[
-        float,
-        Meta(
-            ge=0.1,
-            le=300,
-            description="How long one attempt may take, from beginning to end.",
-            extra={"notation": DURATION},
-        ),
-    ] = field(name="timeout", default=10.0)
 
 
 class Alertmanager(Struct, frozen=True, forbid_unknown_fields=True):
@@ -140,6 +131,14 @@ class Alertmanager(Struct, frozen=True, forbid_unknown_fields=True):
             extra={"notation": DURATION},
         ),
     ] = field(name="resolve_after", default=900.0)
+
+
+class Notify(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom to tell of OOM kills; `cgwatch notify test` tries it out."""
+
+    node: Annotated[
+        str | None, Meta(description="What this node is called in messages; null: its host name.")
+    ] = None
     timeout_seconds: Annotated[
         float,
         Meta(
@@ -149,14 +148,6 @@ class Alertmanager(Struct, frozen=True, forbid_unknown_fields=True):
             extra={"notation": DURATION},
         ),
     ] = field(name="timeout", default=10.0)
-
-
-class Notify(Struct, frozen=True, forbid_unknown_fields=True):
-    """Whom to tell of OOM kills; `cgwatch notify test` tries it out."""
-
-    node: Annotated[
-        str | None, Meta(description="What this node is called in messages; null: its host name.")
-    ] = None
     oom: OomNotices = OomNotices()
     rate_limit: RateLimit = RateLimit()
     queue: Queue = Queue()

@@ -20,7 +20,7 @@ def channels_of(notify: Notify, clock: Callable[[], float], store: AlertStore | 
     webhook, alertmanager = notify.webhook, notify.alertmanager
     secret = _secret(webhook.secret_file) if webhook.urls and webhook.secret_file is not None else None
     channels += (
-        Webhook(name, url, secret, webhook.timeout_seconds, clock)
+        Webhook(name, url, secret, notify.timeout_seconds, clock)
         for name, url in _named("webhook", webhook.urls)
     )
     labels = {name: value for name, _, value in (text.partition("=") for text in alertmanager.labels)}
@@ -30,7 +30,7 @@ def channels_of(notify: Notify, clock: Callable[[], float], store: AlertStore | 
             url,
             labels,
             resolve_after_seconds=alertmanager.resolve_after_seconds,
-            timeout_seconds=alertmanager.timeout_seconds,
+            timeout_seconds=notify.timeout_seconds,
             clock=clock,
             store=store,
         )

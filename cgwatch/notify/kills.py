@@ -37,7 +37,7 @@ def message_of(
         "kind": OOM_KILL,
         "number": str(kill.number),
         "node": node,
-        "name": storable(name_of(kill)),
+        "name": container_of(kill) or "an unknown process",
         "runtime": str(holder.owner.runtime) if holder else "",
         "image": storable(holder.image or "") if holder else "",
         "cause": str(kill.cause),

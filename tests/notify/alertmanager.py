@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import urllib.request
@@ -14,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.notify.receiver import free_port
 from tests.real.needs import require
 
 _CONFIG = """\
@@ -38,9 +38,7 @@ class Alertmanager:
         self._log = folder / "alertmanager.log"
         config = folder / "alertmanager.yml"
         config.write_text(_CONFIG.format(url=url))
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+        self.url = f"http://127.0.0.1:{free_port()}"
         self._command = [
             "prometheus-alertmanager",
             f"--config.file={config}",
@@ -83,10 +81,14 @@ class Alertmanager:
         found: list[dict[str, Any]] = json.loads(self._get("/api/v2/alerts") or "[]")
         return found
 
-    def wait_for_alerts(self, number: int) -> list[dict[str, Any]]:
-        """Wait until so many fire."""
-        self._wait_for(lambda: len(self.alerts()) == number)
-        return self.alerts()
+    def wait_for_alerts(self, number: int, name: str = "") -> list[dict[str, Any]]:
+        """Wait until so many fire, of all or of one container."""
+
+        def found() -> list[dict[str, Any]]:
+            return [alert for alert in self.alerts() if name in ("", alert["labels"].get("name"))]
+
+        self._wait_for(lambda: len(found()) == number)
+        return found()
 
     def _get(self, path: str) -> str | None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import socketserver
 import threading
 from collections.abc import Callable, Mapping
@@ -85,6 +86,14 @@ class Receiver(socketserver.ThreadingTCPServer):
         self.ended.set()
         self.shutdown()
         self.server_close()
+
+
+def free_port() -> int:
+    """Give a port of the loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def status(number: int, body: bytes = b"", **headers: str) -> Answer:

@@ -45,7 +45,7 @@ def test_a_kill_of_which_nobody_knows_whose_it_was_is_told_as_such() -> None:
     told = message(None, path=None, cause="unknown")
 
     assert told.container == ""
-    assert told.title == "not known"
+    assert told.title == "an unknown process"
     assert told.labels == {"cause": "unknown"}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import ssl
 import subprocess
 import threading
@@ -14,7 +13,7 @@ import pytest
 
 from cgwatch.notify.outcome import Delivered, Outcome, Refused, Retry
 from cgwatch.notify.post import Poster
-from tests.notify.receiver import Answer, Receiver, hangs, raw, status, trickles
+from tests.notify.receiver import Answer, Receiver, free_port, hangs, raw, status, trickles
 from tests.real.needs import require
 
 NOW = 1_800_000_000.0
@@ -86,10 +85,7 @@ def test_an_attempt_can_be_ended_from_another_thread(answer: Answer) -> None:
 
 
 def test_who_does_not_listen_or_is_not_known_is_tried_again() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    assert post(f"http://127.0.0.1:{port}") == Retry("nothing listens there")
+    assert post(f"http://127.0.0.1:{free_port()}") == Retry("nothing listens there")
     unknown = post("http://receiver.invalid/")
     assert isinstance(unknown, Retry)
     assert unknown.problem.startswith("its name is not known: ")

@@ -55,7 +55,7 @@ def test_each_receiver_is_a_channel_with_a_name_and_twice_the_same_is_one(tmp_pa
     notify = Notify(
         log=LogChannel(enabled=True),
         webhook=WebhookSettings(
-            ("http://a/token", "http://b", "http://a/token", "https://c:1/"), str(secret), 1.0
+            ("http://a/token", "http://b", "http://a/token", "https://c:1/"), str(secret)
         ),
         alertmanager=Alertmanager(("http://m:9093",)),
     )
