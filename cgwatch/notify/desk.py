@@ -8,8 +8,9 @@ import random
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from itertools import islice
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from cgwatch.notify.channel import Channel
 from cgwatch.notify.channels import channels_of
@@ -40,6 +41,26 @@ class Known(Struct, frozen=True):
     """When it is told with what is known by then, by the monotonic clock."""
 
 
+class Spoken(Struct, frozen=True):
+    """What one message tells: a kill, and how many came before it that were held back."""
+
+    last: Known
+    before: tuple[int, ...] = ()
+    """The numbers of those."""
+    held: Held | None = None
+
+
+def joined(before: Spoken, after: Spoken) -> Spoken:
+    """Speak of the later one, and count the other; its evidence is let go."""
+    kill = before.last.kill
+    held = before.held or Held(0, moment_of(kill))
+    return Spoken(
+        after.last,
+        (*before.before, kill.number),
+        structs.replace(held, count=held.count + kill.count),
+    )
+
+
 class NotifyDesk:
     """``take`` is for the agent's core, and never waits. Without channels nothing runs."""
 
@@ -49,10 +70,11 @@ class NotifyDesk:
         self._means = means
         self._journal = means.journal
         self._inbox: queue.SimpleQueue[tuple[OomKill, Evidence | None] | None] = queue.SimpleQueue()
-        self._known: dict[int, Known] = {}
+        self._known: dict[int, Known] = {}  # in the order in which they are due
+        self._ready: list[Known] = []
         self._told: dict[int, None] = {}
-        self._limit: RateLimit[Known] = RateLimit(
-            notify.rate_limit.messages, notify.rate_limit.interval_seconds
+        self._limit: RateLimit[Spoken] = RateLimit(
+            notify.rate_limit.messages, notify.rate_limit.interval_seconds, joined
         )
         if channels:
             self._journal.begin()
@@ -76,6 +98,9 @@ class NotifyDesk:
 
     def start(self) -> None:
         """Begin to tell."""
+        names = [worker.channel.name for worker in self._workers]
+        if names:
+            LOG.info("OOM kills are told", extra={"channels": ",".join(names), "node": self._node})
         for worker in self._workers:
             worker.start()
         if self.tells:
@@ -113,7 +138,7 @@ class NotifyDesk:
                 LOG.exception("an OOM kill could not be told")
 
     def _wait_seconds(self) -> float | None:
-        due = [known.due_seconds for known in self._known.values()]
+        due = [known.due_seconds for known in islice(self._known.values(), 1)]
         limited = self._limit.due_seconds()
         if limited is not None:
             due.append(limited)
@@ -126,46 +151,53 @@ class NotifyDesk:
         if kill.number in self._told or kill.found_seconds < self._oldest_seconds():
             return
         before = self._known.get(kill.number)
-        now = self._means.monotonic()
-        due = before.due_seconds if before else now + self._notify.oom.after_seconds
+        due = before.due_seconds if before else self._means.monotonic() + self._notify.oom.after_seconds
         if evidence is None and before is not None:
             evidence = before.evidence
-        self._known[kill.number] = Known(kill, evidence, now if kill.settled else due)
+        known = Known(kill, evidence, due)
+        if kill.settled:
+            self._known.pop(kill.number, None)
+            self._make_ready(known)
+        else:
+            self._known[kill.number] = known
+
+    def _make_ready(self, known: Known) -> None:
+        self._told[known.kill.number] = None
+        self._ready.append(known)
 
     def _tell_due(self) -> None:
         now = self._means.monotonic()
-        due = [known for known in self._known.values() if known.due_seconds <= now]
-        for known in sorted(due, key=lambda known: known.kill.number):
-            del self._known[known.kill.number]
-            self._told[known.kill.number] = None
+        while self._known and (first := next(iter(self._known.values()))).due_seconds <= now:
+            del self._known[first.kill.number]
+            self._make_ready(first)
+        ready, self._ready = self._ready, []
+        for known in ready:
             if self._journal.is_told(known.kill.number):
                 continue
-            if self._limit.take(container_of(known.kill), known, now):
+            if self._limit.take(container_of(known.kill), Spoken(known), now):
                 for worker in self._workers:
                     self._means.observer.notified(worker.channel.name, "held_back")
         while len(self._told) > _REMEMBERED:  # the ledger gives no new version of one that is long settled
             del self._told[next(iter(self._told))]
-        for told in self._limit.give(now):
-            self._tell(told)
+        for spoken in self._limit.give(now):
+            self._tell(spoken)
         self._limit.forget(now)
 
-    def _tell(self, kills: Sequence[Known]) -> None:
-        """Tell of the last one, and how many came before it."""
-        *before, last = kills
-        held = Held(sum(each.kill.count for each in before), moment_of(before[0].kill)) if before else None
+    def _tell(self, spoken: Spoken) -> None:
+        kill = spoken.last.kill
         message = message_of(
-            last.kill,
-            last.evidence,
-            self._journal.earlier(last.kill),
+            kill,
+            spoken.last.evidence,
+            self._journal.earlier(kill),
             node=self._node,
             wording=self._notify.templates,
-            held=held,
+            held=spoken.held,
         )
         entry = Entry(message, self._means.clock())
         self._journal.add(
             [worker.channel.identity for worker in self._workers],
             entry,
-            [each.kill.number for each in kills],
+            (*spoken.before, kill.number),
         )
         for worker in self._workers:
             worker.put(entry)

@@ -66,7 +66,9 @@ class Poster:
             return outcome_of(answer.status, answer.headers.get("Retry-After"), _excerpt(answer), now_seconds)
         except (OSError, http.client.HTTPException) as error:
             if is_late.is_set() or isinstance(error, TimeoutError):
-                return Retry(f"did not answer within {self._timeout_seconds:g} s")
+                return Retry(
+                    f"did not answer within {self._timeout_seconds:g} s: look at it, or at notify.timeout"
+                )
             return Retry(_problem(error))
         finally:
             deadline.cancel()
@@ -112,16 +114,23 @@ def _excerpt(answer: http.client.HTTPResponse) -> str:
 
 
 def _problem(error: Exception) -> str:
+    """Say what went wrong, and where to look."""
     match error:
+        case ssl.SSLCertVerificationError():
+            problem = (
+                f"its certificate is not trusted ({error.verify_message}): have the system trust its "
+                "authority, or name that in SSL_CERT_FILE"
+            )
         case ssl.SSLError():
-            return f"TLS failed: {getattr(error, 'verify_message', '') or error.reason or error}"
+            problem = f"TLS failed ({error.reason or error}): does it speak TLS on this port?"
         case socket.gaierror():
-            return f"its name is not known: {error.strerror}"
+            problem = f"its name is not known ({error.strerror}): look at the host in the URL"
         case ConnectionRefusedError():
-            return "nothing listens there"
+            problem = "nothing listens there: does it run, and is it this port?"
         case http.client.RemoteDisconnected():
-            return "it hung up without an answer"
+            problem = "it hung up without an answer: look at its log"
         case http.client.HTTPException():
-            return f"what it answered is no HTTP ({type(error).__name__})"
+            problem = f"what it answered is no HTTP ({type(error).__name__}): is it this port, or https?"
         case _:
-            return getattr(error, "strerror", None) or str(error) or type(error).__name__
+            problem = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return problem

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -12,29 +12,27 @@ T = TypeVar("T")
 class RateLimit(Generic[T]):
     """At most ``most`` in any ``interval_seconds`` for each key; what is more is held until there is room.
 
-    Of what is held under one key, the last thing is given out with all that came before it, so nothing is
-    lost and a key costs one message for each interval at the most.
+    What is held under one key is one thing, which ``join`` makes of the one before and the next: so nothing
+    is lost, and little is kept.
     """
 
-    def __init__(self, most: int, interval_seconds: float) -> None:
+    def __init__(self, most: int, interval_seconds: float, join: Callable[[T, T], T]) -> None:
         self._most = most
         self._interval_seconds = interval_seconds
+        self._join = join
         self._given: dict[str, deque[float]] = {}
-        self._held: dict[str, list[T]] = {}
-
-    @property
-    def held(self) -> int:
-        """How many things are held."""
-        return sum(map(len, self._held.values()))
+        self._held: dict[str, T] = {}
 
     def take(self, key: str, thing: T, seconds: float) -> bool:
-        """Take one thing; tell whether it has to wait."""
-        waits = key in self._held or not self._has_room(key, seconds)
-        self._held.setdefault(key, []).append(thing)
-        return waits
+        """Take one thing; tell whether it has to wait, or goes with one that does."""
+        if key in self._held:
+            self._held[key] = self._join(self._held[key], thing)
+            return True
+        self._held[key] = thing
+        return not self._has_room(key, seconds)
 
-    def give(self, seconds: float) -> Iterator[list[T]]:
-        """Give what there is room for: for each key all that was held, the oldest first."""
+    def give(self, seconds: float) -> Iterator[T]:
+        """Give what there is room for: for each key what was held."""
         for key in [key for key in self._held if self._has_room(key, seconds)]:
             self._given.setdefault(key, deque()).append(seconds)
             yield self._held.pop(key)

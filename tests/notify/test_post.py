@@ -44,10 +44,19 @@ def answered(answer: Answer, timeout_seconds: float = 10) -> Outcome:
         (status(400, b"x" * 100_000), Refused(f"answered 400 ({'x' * 120})")),
         (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhal"), Delivered()),
         (raw(b"HTTP/1.1 500 Oh\r\nContent-Length: 5\r\n\r\nhal"), Retry("answered 500 (hal)")),
-        (raw(b"SSH-2.0-OpenSSH_9.2\r\n"), Retry("what it answered is no HTTP (BadStatusLine)")),
-        (raw(b"HTTP/1.1 2"), Retry("what it answered is no HTTP (BadStatusLine)")),
-        (raw(b"HTTP/1.1 200 OK\r\n" + b"x" * 70_000), Retry("what it answered is no HTTP (LineTooLong)")),
-        (raw(b""), Retry("it hung up without an answer")),
+        (
+            raw(b"SSH-2.0-OpenSSH_9.2\r\n"),
+            Retry("what it answered is no HTTP (BadStatusLine): is it this port, or https?"),
+        ),
+        (
+            raw(b"HTTP/1.1 2"),
+            Retry("what it answered is no HTTP (BadStatusLine): is it this port, or https?"),
+        ),
+        (
+            raw(b"HTTP/1.1 200 OK\r\n" + b"x" * 70_000),
+            Retry("what it answered is no HTTP (LineTooLong): is it this port, or https?"),
+        ),
+        (raw(b""), Retry("it hung up without an answer: look at its log")),
     ],
 )
 def test_what_an_answer_means(answer: Answer, outcome: Outcome) -> None:
@@ -64,7 +73,7 @@ def test_a_redirect_is_not_followed() -> None:
 @pytest.mark.parametrize("answer", [hangs, trickles])
 def test_an_attempt_ends_in_time_whatever_comes(answer: Answer) -> None:
     began = time.monotonic()
-    assert answered(answer, 0.3) == Retry("did not answer within 0.3 s")
+    assert answered(answer, 0.3) == Retry("did not answer within 0.3 s: look at it, or at notify.timeout")
     assert time.monotonic() - began < 5
 
 
@@ -85,10 +94,12 @@ def test_an_attempt_can_be_ended_from_another_thread(answer: Answer) -> None:
 
 
 def test_who_does_not_listen_or_is_not_known_is_tried_again() -> None:
-    assert post(f"http://127.0.0.1:{free_port()}") == Retry("nothing listens there")
+    assert post(f"http://127.0.0.1:{free_port()}") == Retry(
+        "nothing listens there: does it run, and is it this port?"
+    )
     unknown = post("http://receiver.invalid/")
     assert isinstance(unknown, Retry)
-    assert unknown.problem.startswith("its name is not known: ")
+    assert unknown.problem.startswith("its name is not known (")
 
 
 def test_the_path_of_the_url_may_hold_a_token_which_no_log_shows() -> None:
@@ -118,6 +129,6 @@ def test_a_certificate_that_nobody_has_signed_is_not_trusted_and_its_authority_i
         url = receiver.url.replace("http:", "https:")
         distrusted = post(url)
         assert isinstance(distrusted, Retry)
-        assert distrusted.problem == "TLS failed: self-signed certificate"
+        assert distrusted.problem.startswith("its certificate is not trusted (self-signed certificate): ")
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         assert post(url) == Delivered()
