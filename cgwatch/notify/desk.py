@@ -98,13 +98,13 @@ class NotifyDesk:
 
     def start(self) -> None:
         """Begin to tell."""
-        names = [worker.channel.name for worker in self._workers]
-        if names:
-            LOG.info("OOM kills are told", extra={"channels": ",".join(names), "node": self._node})
+        if not self.tells:
+            return
+        names = ",".join(worker.channel.name for worker in self._workers)
+        LOG.info("telling of OOM kills", extra={"channels": names, "node": self._node})
         for worker in self._workers:
             worker.start()
-        if self.tells:
-            self._thread.start()
+        self._thread.start()
 
     def take(self, kill: OomKill, evidence: Evidence | None) -> None:
         """Take a kill, or a later version of it."""
@@ -112,14 +112,15 @@ class NotifyDesk:
 
     def stop(self) -> None:
         """End within two seconds; what is not told yet is found in the database by the next agent."""
+        if not self.tells:
+            return
+        end_seconds = self._means.monotonic() + _STOP_SECONDS
         self._inbox.put(None)
         for worker in self._workers:
             worker.stop()
-        end_seconds = self._means.monotonic() + _STOP_SECONDS
+        self._thread.join(_STOP_SECONDS)
         for worker in self._workers:
             worker.join(max(0.0, end_seconds - self._means.monotonic()))
-        if self.tells:
-            self._thread.join(max(0.0, end_seconds - self._means.monotonic()))
 
     def _run(self) -> None:
         while True:

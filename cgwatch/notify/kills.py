@@ -70,8 +70,8 @@ def message_of(
 
 
 def key_of(kill: OomKill) -> str:
-    """Return what names a kill on this node for good, also after its database was lost."""
-    return f"{OOM_KILL}-{kill.boot_id}-{kill.number}"
+    """Return what names a kill for good: after a database was lost numbers begin anew, but not the time."""
+    return f"{OOM_KILL}-{kill.boot_id}-{kill.number}-{kill.found_seconds:.3f}"
 
 
 def container_of(kill: OomKill) -> str:

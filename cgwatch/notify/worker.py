@@ -139,9 +139,8 @@ class Worker:
                 )
             if entry is not None:
                 observer.notified(name, "retried")
-                self._entries.append(
-                    entry
-                )  # behind the others: it may be this one that the receiver dislikes
+                # Behind the others: it may be this one that the receiver dislikes.
+                self._entries.append(entry)
             return
         if self._failures and isinstance(outcome, Delivered):
             LOG.info("a receiver of notifications answers again", extra=who)

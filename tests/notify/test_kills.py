@@ -33,7 +33,7 @@ def message(name: str | None = "web", title: str = "$name", text: str = "$summar
 def test_a_message_says_who_why_and_what_to_do() -> None:
     told = message()
 
-    assert (told.kind, told.key, told.number) == ("oom_kill", "oom_kill-boot-1", 1)
+    assert (told.kind, told.key, told.number) == ("oom_kill", "oom_kill-boot-1-1800000000.000", 1)
     assert told.labels == {"runtime": "docker", "container": "web", "name": "web", "cause": "own_limit"}
     assert told.scope == "main"
     assert told.summary.startswith("web: ")
