@@ -17,10 +17,12 @@ from tests.notify.alertmanager import Alertmanager
 from tests.notify.receiver import Receiver, Request, free_port, hangs, status
 from tests.oom.hogs import MEGABYTE, Hogs
 from tests.real.agent_process import AgentProcess, Page
+from tests.real.dockerd import IMAGE, Dockerd
 
 pytestmark = pytest.mark.real
 
 LIMIT_BYTES = 16 * MEGABYTE
+HOG = "tail /dev/zero"
 RESULTS = "cgwatch_notifications_total"
 NO_DOCKER = "unix:///nonexistent/docker.sock"
 RECEIVERS = {
@@ -31,9 +33,9 @@ RECEIVERS = {
 }
 
 
-def agent_of(state_dir: Path, **environment: str) -> AgentProcess:
+def agent_of(state_dir: Path, docker_url: str = NO_DOCKER, **environment: str) -> AgentProcess:
     return AgentProcess(
-        NO_DOCKER,
+        docker_url,
         interval="500ms",
         state_dir=str(state_dir),
         environment=RECEIVERS | {f"CGWATCH_NOTIFY_{name}": value for name, value in environment.items()},
@@ -227,3 +229,35 @@ def test_an_alertmanager_that_is_down_has_the_alert_when_it_is_back(hogs: Hogs, 
             with late:
                 late.wait_for_alerts(1, path)
                 agent.wait_for(lambda page: counted(page, "delivered", "alertmanager") >= 1)
+
+
+def test_a_container_is_told_by_its_name_and_what_was_held_back_comes_with_the_next(
+    docker: Dockerd, tmp_path: Path
+) -> None:
+    with (
+        Receiver() as webhook,
+        Receiver() as pager,
+        Alertmanager(tmp_path / "alertmanager", pager.url) as alertmanager,
+        agent_of(
+            tmp_path / "state",
+            docker.url,
+            WEBHOOK_URLS=webhook.url,
+            ALERTMANAGER_URLS=alertmanager.url,
+            RATE_LIMIT_INTERVAL="12s",
+        ) as agent,
+    ):
+        # A child is killed three times, and the container goes on.
+        work = f"sleep 2; {HOG}; sleep 3; {HOG}; {HOG}; sleep 600"
+        container = docker.run("--name=told", "--memory=16m", "--memory-swap=16m", IMAGE, "sh", "-c", work)
+        try:
+            first, later = told(webhook, "told", messages=2)
+            alertmanager.wait_for_alerts(1, "told")
+        finally:
+            docker.docker("rm", "--force", container)
+        assert counted(agent.page(), "held_back", "webhook") >= 2
+
+    assert first.json["labels"]["runtime"] == "docker"
+    assert first.json["labels"]["name"] == "told"
+    assert first.json["held"] is None
+    assert later.json["held"]["count"] == 1
+    assert "(and 1 more since " in later.json["text"]
