@@ -29,11 +29,13 @@ from cgwatch.metrics import families, strict
 from cgwatch.metrics.families.base import Family
 from cgwatch.metrics.labels import SCHEMES, Shown
 from cgwatch.metrics.own import OwnMetrics
+from cgwatch.metrics.own_notify import NotifyMetrics
 from cgwatch.metrics.pages import LatestPages
 from cgwatch.metrics.render import Bounds, Renderer
 from cgwatch.metrics.selection import Selection
 from cgwatch.metrics.server import Server
 from cgwatch.model import Description, Kind, Snapshot
+from cgwatch.notify.desk import open_desk
 from cgwatch.oom import sources as oom_sources
 from cgwatch.oom.desk import OomDesk
 from cgwatch.oom.dialect import Told
@@ -292,8 +294,11 @@ def run(settings: Settings) -> None:
     watchers = _watchers(settings, inbox, own)
     keeper, storage = _keeper(settings, own)
     sources = _sources(settings, sampler, inbox, own) if keeper else None
+    observer = NotifyMetrics(own.registry)
+    notices = open_desk(settings.notify, storage, observer, clock=time.time, monotonic=time.monotonic)
     ooms = None
     if keeper and sources:
+        keeper.listener = notices if notices.tells else None
         memory = sampler.hierarchies.holder("memory")
         ooms = OomDesk(keeper, sampler, sources, memory=memory, source_is=own.oom_source_is)
     agent = Agent(
@@ -311,6 +316,7 @@ def run(settings: Settings) -> None:
         ooms.begin()
     agent.tick()
     server.start()
+    notices.start()
     if sources:
         sources.start()
     for watcher in watchers:  # after the first tick: the docker library takes a while to import
@@ -331,6 +337,7 @@ def run(settings: Settings) -> None:
         sampler.close()
         if keeper:
             keeper.save()
+        notices.stop()
         if storage:
             storage.close()
 

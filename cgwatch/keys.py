@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any, Final, get_args
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct, inspect, structs
 
+from cgwatch import templates
 from cgwatch.errors import ConfigError, UnitError
 from cgwatch.units import (
     DURATION_PATTERN,
@@ -113,6 +115,25 @@ def _rename(text: str) -> object:
 
 
 LABEL_RENAME = structs.replace(_RENAME, read=_rename)
+LABEL = _matching("a label and its value", r"^(?!__)[a-zA-Z_][a-zA-Z0-9_]*=.+$", "cluster=blue")
+TEMPLATE = Notation("a text with placeholders", r"^(.|\n)*$", ("OOM kill of $name",), templates.check)
+_URL = _matching(
+    "a URL that cgwatch can use",
+    r"^https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(:[0-9]{1,5})?(/[!-~]*)?$",
+    "https://alerts.example.org/cgwatch",
+    "http://127.0.0.1:9093",
+)
+
+
+def _url(text: str) -> object:
+    url = _URL.read(text)
+    port = urlsplit(text).netloc.rpartition("]")[2].partition(":")[2]
+    if port and not 0 < int(port) <= _MAX_PORT:
+        raise UnitError(f"{shortened(text)} has no port from 1 to {_MAX_PORT}; choose one")
+    return url
+
+
+URL = structs.replace(_URL, read=_url)
 
 
 class Key(Struct, frozen=True):

@@ -23,6 +23,7 @@ from cgwatch.keys import (
     is_section,
     keys_of,
 )
+from cgwatch.notify_settings import Notify
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -326,6 +327,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     discovery: Discovery = Discovery()
     metrics: Metrics = Metrics()
     oom: Oom = Oom()
+    notify: Notify = Notify()
     server: Server = Server()
     log: Log = Log()
 

@@ -50,6 +50,17 @@ _MIGRATIONS = (
     CREATE INDEX oom_kill_found ON oom_kill (found_seconds);
     CREATE TABLE ledger (only INTEGER PRIMARY KEY CHECK (only = 1), state BLOB NOT NULL);
     """,
+    """
+    CREATE TABLE notification (
+        receiver TEXT NOT NULL,
+        key TEXT NOT NULL,
+        made_seconds REAL NOT NULL,
+        message BLOB NOT NULL,
+        PRIMARY KEY (receiver, key)
+    );
+    CREATE TABLE told_kill (number INTEGER PRIMARY KEY);
+    CREATE TABLE alert (receiver TEXT NOT NULL, record BLOB NOT NULL);
+    """,
 )
 """Row n leads from version n to n + 1, which ``PRAGMA user_version`` keeps; a released row never changes."""
 _SAVE_KILL = """
@@ -72,6 +83,12 @@ _FIND = """
             OR substr(container_id, 1, length(:container)) = :container)
     ORDER BY number DESC LIMIT :limit
 """
+_FIND_EARLIER = """
+    SELECT record FROM oom_kill
+    WHERE number < :number AND (name = :whose OR path = :whose OR container_id = :whose)
+    ORDER BY number DESC LIMIT :limit
+"""
+_EARLIER = 100
 _PRUNE = """
     DELETE FROM oom_kill
     WHERE found_seconds < ? OR number NOT IN (SELECT number FROM oom_kill ORDER BY number DESC LIMIT ?)
@@ -148,11 +165,11 @@ class Storage:
             connection.executemany(_SAVE_KILL, rows)
             connection.execute(_SAVE_STATE, (encoded,))
 
-        self._do(write)
+        self.transact(write)
 
     def state(self) -> State | None:
         """Return the ledger's state; ``None`` if there is none, or one that this version cannot read."""
-        row = self._do(lambda connection: connection.execute("SELECT state FROM ledger").fetchone())
+        row = self.transact(lambda connection: connection.execute("SELECT state FROM ledger").fetchone())
         if row is None:
             return None
         try:
@@ -169,7 +186,7 @@ class Storage:
         the beginning of a container's id.
         """
         wanted = {"since": since_seconds, "container": container, "limit": limit}
-        rows = self._do(lambda connection: connection.execute(_FIND, wanted).fetchall())
+        rows = self.transact(lambda connection: connection.execute(_FIND, wanted).fetchall())
         return [StoredKill(self._decoded(record), forensics) for record, forensics in rows]
 
     def _decoded(self, record: bytes) -> OomKill:
@@ -178,17 +195,31 @@ class Storage:
         except msgspec.MsgspecError as error:
             raise StorageError(f"{self.path}: a kill that this version cannot read: {error}") from error
 
+    def earlier(self, kill: OomKill) -> list[OomKill]:
+        """Return the last kills of the same holder before this one, the newest first."""
+        holder = kill.holder
+        if holder is None:
+            return []
+        whose = _storable(holder.name or holder.path or holder.owner.container_id)
+        wanted = {"number": kill.number, "whose": whose, "limit": _EARLIER}
+        rows = self.transact(lambda connection: connection.execute(_FIND_EARLIER, wanted).fetchall())
+        return [self._decoded(record) for (record,) in rows]
+
     def next_number(self) -> int:
         """Return a number for a kill that none here has; for a ledger without a state."""
         query = "SELECT coalesce(max(number), 0) + 1 FROM oom_kill"
-        return int(self._do(lambda connection: connection.execute(query).fetchone())[0])
+        return int(self.transact(lambda connection: connection.execute(query).fetchone())[0])
 
     def prune(self, *, before_seconds: float, keep: int) -> int:
         """Delete the kills found before a time, and all but the newest ``keep``; return how many."""
-        return self._do(lambda connection: connection.execute(_PRUNE, (before_seconds, keep)).rowcount)
+        return self.transact(lambda connection: connection.execute(_PRUNE, (before_seconds, keep)).rowcount)
 
-    def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do something in one transaction; a database that turns out damaged is begun anew, once."""
+    def transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do something in one transaction, also with tables of one's own, which ``_MIGRATIONS`` makes.
+
+        A database that turns out damaged is begun anew, once. Raises ``StorageError``; then nothing of it is
+        stored.
+        """
         with self._lock:
             try:
                 with _transaction(self._connection):

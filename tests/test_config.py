@@ -53,6 +53,23 @@ OTHER = {
     "oom.image_label": "true",
     "oom.keep": "1d",
     "oom.keep_kills": "100",
+    "notify.node": "node: 1",
+    "notify.timeout": "1s",
+    "notify.oom.after": "10s",
+    "notify.rate_limit.messages": "5",
+    "notify.rate_limit.interval": "1h",
+    "notify.queue.messages": "10",
+    "notify.queue.keep": "7d",
+    "notify.retry.first": "100ms",
+    "notify.retry.longest": "1h",
+    "notify.templates.title": "$name: $$$number\n# no comment",
+    "notify.templates.text": "",
+    "notify.log.enabled": "true",
+    "notify.webhook.urls": "https://hooks.example.org:8443/a?b=c,http://[::1]",
+    "notify.webhook.secret_file": "/etc/cgwatch/secret",
+    "notify.alertmanager.urls": "http://127.0.0.1:9093,http://127.0.0.1:9094/prefix/",
+    "notify.alertmanager.labels": "severity=critical,cluster=a b",
+    "notify.alertmanager.resolve_after": "5m",
     "server.max_requests": "1",
     "server.compression": "0",
     "log.level": "debug",
@@ -257,6 +274,41 @@ def test_state_is_kept_where_the_user_may_write(uid: int, environ: dict[str, str
 )
 def test_an_error_in_the_file_names_its_line_and_its_key(tmp_path: Path, text: str, message: str) -> None:
     assert error_of(tmp_path, text) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "beginning"),
+    [
+        (
+            "notify: {webhook: {urls: [hooks.example.org]}}",
+            'cgwatch.yaml:1: $.notify.webhook.urls[0]: "hooks.example.org" is not a URL that cgwatch can use',
+        ),
+        (
+            "notify: {webhook: {urls: ['http://a:99999/']}}",
+            'cgwatch.yaml:1: $.notify.webhook.urls[0]: "http://a:99999/" has no port from 1 to 65535;',
+        ),
+        (
+            "notify: {alertmanager: {urls: ['https://user:password@a']}}",
+            "cgwatch.yaml:1: $.notify.alertmanager.urls[0]: ",
+        ),
+        (
+            "notify:\n  templates:\n    text: $sumary",
+            'cgwatch.yaml:3: $.notify.templates.text: "$sumary" names $sumary, which is not known;',
+        ),
+        (
+            "notify: {templates: {title: 5 $ a kill}}",
+            'cgwatch.yaml:1: $.notify.templates.title: "5 $ a kill" has a $ that begins no placeholder;',
+        ),
+        (
+            "notify: {alertmanager: {labels: [severity]}}",
+            'cgwatch.yaml:1: $.notify.alertmanager.labels[0]: "severity" is not a label and its value;',
+        ),
+    ],
+)
+def test_whom_to_tell_and_what_is_checked_before_anything_happens(
+    tmp_path: Path, text: str, beginning: str
+) -> None:
+    assert error_of(tmp_path, text).startswith(beginning)
 
 
 def test_a_key_with_dots_is_no_short_form_of_a_section(tmp_path: Path) -> None:

@@ -41,6 +41,12 @@ PURE = (
     "oom.pace",
     "oom.readings",
     "oom.tally",
+    "templates",
+    "notify.message",
+    "notify.kills",
+    "notify.rate",
+    "notify.outcome",
+    "notify.alerts",
 )
 
 

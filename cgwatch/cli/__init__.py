@@ -78,6 +78,7 @@ VERBS = MappingProxyType(
         "ps": Verb("cgwatch.cli.ps:ps", "Show containers and what they use."),
         "metrics": Verb("cgwatch.cli.metrics:metrics", "Print the metrics page, or the list of metrics."),
         "oom": Verb("cgwatch.cli.oom:oom", "Show the OOM kills of this node, and explain them."),
+        "notify": Verb("cgwatch.cli.notify:notify", "Try out how people are told of OOM kills."),
         "doctor": Verb("cgwatch.cli.doctor:doctor", "Check what this node offers to cgwatch."),
         "config": Verb("cgwatch.cli.config:config", "Check the configuration."),
         "completion": Verb("cgwatch.cli.completion:completion", "Print the script for a shell's completion."),

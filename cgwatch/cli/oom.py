@@ -32,7 +32,6 @@ _UNSETTLED_SECONDS = 120.0
 """A kill that was found longer ago is settled: whoever watches has nothing to wait for."""
 _WIDEST = 100
 _PIPE_WIDTH = 100
-_EARLIER = 100
 
 
 def _filters(verb: Callable[..., None]) -> Callable[..., None]:
@@ -109,7 +108,7 @@ def explain(settings: Settings, *, number: int | None, container: str | None, ou
     """
     with _database(settings) as storage:
         stored = _find(storage, number, container)
-        earlier = _earlier(storage, stored.kill)
+        earlier = storage.earlier(stored.kill)
     said = explained(stored.kill, decode(stored.forensics), earlier)
     if output == "json":
         click.echo(json.dumps(msgspec.to_builtins(said), indent=2))
@@ -201,16 +200,6 @@ def _find(storage: Storage, number: int | None, container: str | None) -> Stored
         hint = "; cgwatch oom list shows which are" if which or whose else ""
         _nothing(f"no OOM kill{which}{whose} is stored{hint}")
     return found
-
-
-def _earlier(storage: Storage, kill: OomKill) -> list[OomKill]:
-    """Return the kills of the same holder before this one, the newest first."""
-    holder = kill.holder
-    if holder is None:
-        return []
-    whose = holder.name or holder.path or holder.owner.container_id
-    found = (stored.kill for stored in storage.kills(container=whose))
-    return [each for each in found if each.number < kill.number][:_EARLIER]
 
 
 def _nothing(message: str) -> NoReturn:

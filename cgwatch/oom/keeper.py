@@ -71,6 +71,13 @@ class Observer(Protocol):
         """Take note of a kill: who told of it first, and how long after it, where the kernel's log says."""
 
 
+class Listener(Protocol):
+    """Is told of kills, to tell others."""
+
+    def take(self, kill: OomKill, evidence: Evidence | None, /) -> None:
+        """Take a kill, or a later version of it, after it was stored; it must not wait for anything."""
+
+
 class Keeper:
     """Not thread-safe: the agent's core thread calls it."""
 
@@ -108,6 +115,8 @@ class Keeper:
         self._now: Snapshot | None = None
         self.tally = tally
         self.store_failures_total = 0
+        self.listener: Listener | None = None
+        self._untold: list[OomKill] = []
 
     @property
     def state(self) -> State | None:
@@ -196,23 +205,36 @@ class Keeper:
     def save(self) -> None:
         """Store the state, and the kills that could not be stored before."""
         if self._store is None or self._state is None:
-            self._unsaved.clear()
+            self._tell()
+            self._forget_evidence()
             return
         try:
             self._store.save(self._unsaved.values(), self._state, self._evidence)
         except CgwatchError as error:
             self._could_not_store(error)
+            self._tell()  # a full disk is no reason to be silent
             return
+        self._tell()
         self._saved_seconds = self._monotonic()
+        self._forget_evidence()
+
+    def _forget_evidence(self) -> None:
         for number, kill in self._unsaved.items():
             if kill.settled:
                 self._evidence.pop(number, None)
         self._unsaved.clear()
 
+    def _tell(self) -> None:
+        if self.listener is not None:
+            for kill in self._untold:
+                self.listener.take(kill, self._evidence.get(kill.number))
+        self._untold.clear()
+
     def _take(self, kills: Iterable[OomKill]) -> None:
         for kill in kills:
             self._unsaved[kill.number] = kill
-            if self._store is not None:
+            self._untold.append(kill)
+            if self._store is not None or self.listener is not None:
                 self._collect(kill)
             if kill.number >= self._first_number and kill.number not in self._seen:
                 self._seen.add(kill.number)

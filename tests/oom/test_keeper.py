@@ -12,6 +12,7 @@ from cgwatch.cgroup.memory import MemoryEvents, MemoryStats
 from cgwatch.discovery.recognise import recognise
 from cgwatch.errors import KernelFileError
 from cgwatch.model import Cgroup, Container, Description, Runtime, Sample, Snapshot
+from cgwatch.oom.evidence import Evidence
 from cgwatch.oom.keeper import Keeper, Store
 from cgwatch.oom.kill import Holder, OomKill
 from cgwatch.oom.readings import Counters, holder_of
@@ -259,6 +260,48 @@ def test_events_that_count_a_cgroup_alone_say_nothing_of_what_is_below_it() -> N
     counters = Counters()
     counters.events_are_local = True
     assert [each.within for each in counters.of([sample])] == [None]
+
+
+class Heard:
+    """Is told of kills, and looks at once whether they are in a store."""
+
+    def __init__(self, storage: Storage | None = None) -> None:
+        self.storage = storage
+        self.taken: list[tuple[OomKill, Evidence | None]] = []
+
+    def take(self, kill: OomKill, evidence: Evidence | None, /) -> None:
+        if self.storage is not None:
+            assert kill in [stored.kill for stored in self.storage.kills()]
+        self.taken.append((kill, evidence))
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_who_tells_others_is_told_of_every_version_with_its_evidence_once_it_is_stored(
+    tmp_path: Path,
+    is_stored: bool,  # noqa: FBT001 - drawn
+) -> None:
+    with Storage.open(str(tmp_path / "cgwatch.db")) as storage:
+        node = Node(tmp_path, storage if is_stored else None)
+        heard = node.keeper.listener = Heard(storage if is_stored else None)
+        node.tick()
+        node.kill()
+        settle(node)
+
+    assert {kill.number for kill, _ in heard.taken} == {1}
+    assert heard.taken[0][0].attributed
+    assert heard.taken[-1][0].settled
+    assert all(evidence is not None and evidence.holder for _, evidence in heard.taken)
+    assert node.keeper._evidence == {}  # a settled kill's is let go
+
+
+def test_who_tells_others_is_told_though_the_store_is_full(tmp_path: Path) -> None:
+    node = Node(tmp_path, Broken())
+    heard = node.keeper.listener = Heard()
+    node.tick()
+    node.kill()
+    node.tick()
+
+    assert [kill.number for kill, _ in heard.taken] == [1]
 
 
 def test_of_too_many_series_the_quietest_goes_and_is_counted() -> None:
