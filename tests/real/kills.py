@@ -51,15 +51,12 @@ class Watched:
         return self._wait(lambda page: {name: of_name(page, name) for name in kills} == kills)
 
     def wait_until_known(self, kills: int) -> Page:
-        """Give the first page of a ledger that has all of the node's kills, ours and others', and whose.
-
-        ``kills``: of ours; whoever else uses this machine may have some, too.
-        """
+        """Give the first page of a ledger that has all of the node's kills, which are so many of ours."""
 
         def is_known(page: Page) -> bool:
             total = page.value("cgwatch_oom_node_kills_total")
             known = page.value("cgwatch_oom_attributed_total") + page.value("cgwatch_oom_unattributed_total")
-            return total == known == node_total() - self.before and total >= kills
+            return total == known == node_total() - self.before == kills
 
         return self._wait(is_known)
 

@@ -18,8 +18,10 @@ from tests.real.uml import Finished, run_in_uml, uml_available
 
 KILLS = 300
 OTHERS = 200
-NAMED_RATIO = 0.95
-"""On a machine that has time for the agent it is 0.99 and more, which is what the bench is held to."""
+NAMED_RATIO = 0.99
+STORMS = 3
+"""A machine that has no time for the agent just then costs it a few names, and never a kill: of so many
+storms one has to be named nearly whole, and every one counted exactly."""
 COMMAND = [sys.executable, "-m", "tests.real.storm", str(KILLS), str(OTHERS)]
 
 
@@ -43,16 +45,23 @@ def on_v2() -> Finished:
 
 
 @pytest.mark.real
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("run", [on_v1, on_v2], ids=["v1", "v2"])
 def test_a_storm_is_counted_exactly_and_nearly_every_kill_is_named(run: Callable[[], Finished]) -> None:
-    done = run()
+    shares = []
+    while len(shares) < STORMS and max(shares, default=0) < NAMED_RATIO:
+        shares.append(counted_exactly(run()))
+    assert max(shares) >= NAMED_RATIO, shares
+
+
+def counted_exactly(done: Finished) -> float:
+    """Hold a storm's sum, and give the share of its kills that are named."""
     assert done.status == 0, done.output
     told = msgspec.json.decode(done.output.splitlines()[-1], type=Told)
     said = msgspec.json.format(done.output)
     assert told.killed == KILLS
-    # Nothing is lost and nothing doubled. (Others on this machine may have their kills, too.)
-    assert told.node == told.counted == told.attributed + told.unattributed == told.stored >= KILLS, said
+    # Nothing is lost and nothing doubled.
+    assert told.node == told.counted == told.attributed + told.unattributed == told.stored == KILLS, said
     assert told.wrong == 0, said
     assert told.missing <= told.unattributed, said
-    assert told.share >= NAMED_RATIO, said
+    return told.share
