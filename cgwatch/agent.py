@@ -301,6 +301,7 @@ def run(settings: Settings) -> None:
         keeper.listener = notices if notices.tells else None
         memory = sampler.hierarchies.holder("memory")
         ooms = OomDesk(keeper, sampler, sources, memory=memory, source_is=own.oom_source_is)
+        own.watch_userspace(ooms.userspace)
     agent = Agent(
         sampler=sampler,
         schedule=Schedule(interval_seconds, time.monotonic()),

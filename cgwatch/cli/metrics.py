@@ -29,6 +29,7 @@ from cgwatch.metrics.render import Census
 from cgwatch.model import Snapshot
 from cgwatch.oom.keeper import Keeper
 from cgwatch.oom.tally import Tally
+from cgwatch.oom.userspace import UserspaceKills
 from cgwatch.settings import Settings
 from cgwatch.units import quoted
 
@@ -89,6 +90,7 @@ def of_empty_node() -> OwnMetrics:
     )
     keeper.begin("")
     own.watch_oom(keeper)
+    own.watch_userspace(UserspaceKills())
     return own
 
 

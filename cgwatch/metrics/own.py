@@ -7,7 +7,6 @@ import platform
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable
 
-from msgspec.structs import astuple
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
@@ -20,10 +19,12 @@ from cgwatch.cgroup.files import Descriptors
 from cgwatch.errors import KernelFileError
 from cgwatch.metrics.labels import LabelCensus
 from cgwatch.metrics.negotiation import Format
+from cgwatch.metrics.own_oom import OomMetrics, UserspaceMetrics
 from cgwatch.metrics.own_process import ProcessMetrics
 from cgwatch.metrics.render import Census
 from cgwatch.model import Snapshot
 from cgwatch.oom.keeper import Keeper
+from cgwatch.oom.userspace import UserspaceKills
 
 _SAMPLE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _OOM_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -139,7 +140,11 @@ class OwnMetrics:
 
     def watch_oom(self, keeper: Keeper) -> None:
         """Add what the ledger of OOM kills says."""
-        self.registry.register(_Oom(keeper))
+        self.registry.register(OomMetrics(keeper))
+
+    def watch_userspace(self, kills: UserspaceKills) -> None:
+        """Serve what daemons have killed from now on."""
+        self.registry.register(UserspaceMetrics(kills))
 
     def oom_source_is(self, source: str, available: bool, /) -> None:  # noqa: FBT001 - a callback
         """A source of OOM kills began or ceased to tell."""
@@ -258,65 +263,6 @@ class _Latest(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: names are fixed, and there may be no snapshot yet when this is registered."""
-        return []
-
-
-class _Oom(Collector):
-    def __init__(self, keeper: Keeper) -> None:
-        self._keeper = keeper
-
-    def collect(self) -> Iterable[Metric]:
-        tally, state = self._keeper.tally, self._keeper.state
-        labels = ["runtime", "namespace", "pod", "container", "name", "cause", "scope"]
-        if tally.with_image:
-            labels.append("image")
-        kills = CounterMetricFamily(
-            "cgwatch_oom_kills",
-            "OOM kills by the kernel, also of containers that are gone, and of before a restart of cgwatch.",
-            labels=labels,
-        )
-        last = GaugeMetricFamily(
-            "cgwatch_oom_last_kill_timestamp_seconds",
-            "Time of the last OOM kill, since the epoch.",
-            labels=labels,
-        )
-        for series, count in list(tally.series.items()):
-            values = [str(value) for value in astuple(series)[: len(labels)]]
-            kills.add_metric(values, count.kills)
-            last.add_metric(values, count.last_seconds)
-        yield kills
-        yield last
-        yield CounterMetricFamily(
-            "cgwatch_oom_unattributed",
-            "OOM kills that count for no cgroup, as no source told of whom.",
-            tally.unattributed_total,
-        )
-        yield CounterMetricFamily(
-            "cgwatch_oom_series_dropped",
-            "Series of cgwatch_oom_kills_total that went before their time, beyond oom.series.",
-            tally.dropped_total,
-        )
-        yield CounterMetricFamily(
-            "cgwatch_oom_store_failures",
-            "Times that OOM kills could not be stored; they are counted all the same.",
-            self._keeper.store_failures_total,
-        )
-        if state is None:
-            return
-        yield CounterMetricFamily(
-            "cgwatch_oom_node_kills",
-            "OOM kills on the node since the ledger began: those that count for a cgroup, and the others.",
-            state.attributed + state.unattributed,
-        )
-        yield CounterMetricFamily(
-            "cgwatch_oom_attributed", "OOM kills that count for a cgroup.", state.attributed
-        )
-        yield CounterMetricFamily(
-            "cgwatch_oom_log_lost", "Times that the kernel's log was overwritten unread.", state.log_gaps
-        )
-
-    def describe(self) -> Iterable[Metric]:
-        """Nothing, as for the latest snapshot."""
         return []
 
 

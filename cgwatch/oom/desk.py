@@ -13,12 +13,16 @@ from cgwatch.model import Description, Kind, Snapshot
 from cgwatch.oom.dialect import Told
 from cgwatch.oom.keeper import Keeper
 from cgwatch.oom.observation import LogLost, LogPlace
+from cgwatch.oom.readings import holder_of
 from cgwatch.oom.sources import Look, Message, SourceState
+from cgwatch.oom.userspace import Marked, UserspaceKills
 from cgwatch.oom.watching import Watched
 from cgwatch.sampling.followed import Followed
 from cgwatch.sampling.sampler import Sampler
 
 LOG = logging.getLogger(__name__)
+
+_MARKS_SECONDS = 30.0
 
 
 class Watcher(Protocol):
@@ -50,6 +54,10 @@ class OomDesk:
         self._memory = memory
         self._source_is = source_is
         self._followed: list[Followed] = []
+        self._unified = sampler.hierarchies.unified
+        self._marks_due_seconds = 0.0
+        self._sources: dict[str, bool] = {}
+        self.userspace = UserspaceKills()
         keeper.counters.events_are_local = memory is not None and memory.has_local_events
 
     def begin(self) -> None:
@@ -65,7 +73,35 @@ class OomDesk:
         if len(followed) != len(self._followed) or not all(map(is_, followed, self._followed)):
             self._followed = followed
             self._watch()
+        self._look_for_marks(snapshot)
+        self._tell_sources(snapshot)
         return self.keeper.tally.by_path
+
+    def _look_for_marks(self, snapshot: Snapshot) -> None:
+        """Look now and then whom daemons have killed."""
+        if self._unified is not None and snapshot.monotonic_seconds >= self._marks_due_seconds:
+            self._marks_due_seconds = snapshot.monotonic_seconds + _MARKS_SECONDS
+            marked = [found for each in self._followed if (found := self._marked(each)) is not None]
+            self.userspace.look(marked, complete=True)
+
+    def _marked(self, followed: Followed) -> Marked | None:
+        if self._unified is None or self._unified not in followed.places or followed.path == "/":
+            return None
+        return Marked(holder_of(followed.container), self._unified.locate(followed.path))
+
+    def _tell_sources(self, snapshot: Snapshot) -> None:
+        """Say which of the sources that are read at each tick there are."""
+        keeper = self.keeper
+        local = (sample.memory.events_local for sample in snapshot.samples if sample.memory)
+        said = {
+            "node_counter": keeper.has_node_counter,
+            "cgroup_counters": any(events.oom_kill is not None for events in local),
+            "database": keeper.is_stored,
+        }
+        for source, available in said.items():
+            if self._sources.get(source) is not available:
+                self._sources[source] = available
+                self._source_is(source, available)
 
     def _watch(self) -> None:
         memory = self._memory
@@ -83,6 +119,8 @@ class OomDesk:
         path = self.keeper.path_of(event.container_id) if event.action in ("die", "oom") else None
         if path is not None:
             self.keeper.looked(self._sampler.look(path))
+            ended = (self._marked(each) for each in self._followed if each.path == path)
+            self.userspace.look([found for found in ended if found is not None])
         self.keeper.died(event, described)
 
     def take(self, message: Message) -> None:

@@ -115,6 +115,9 @@ class Keeper:
         self._now: Snapshot | None = None
         self.tally = tally
         self.store_failures_total = 0
+        self.has_node_counter = False
+        """The last time, ``/proc/vmstat`` told how many kills the node had."""
+        self._stored = True
         self.listener: Listener | None = None
         self._untold: list[OomKill] = []
 
@@ -122,6 +125,11 @@ class Keeper:
     def state(self) -> State | None:
         """The ledger's state; ``None`` before the first snapshot."""
         return self._state
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether what the ledger says outlives the agent: the last time, it could be stored."""
+        return self._store is not None and self._stored
 
     def begin(self, boot_id: str | None = None) -> State:
         """Go on from what is stored, if it is of this boot; return the ledger's state."""
@@ -212,8 +220,10 @@ class Keeper:
             self._store.save(self._unsaved.values(), self._state, self._evidence)
         except CgwatchError as error:
             self._could_not_store(error)
+            self._stored = False
             self._tell()  # a full disk is no reason to be silent
             return
+        self._stored = True
         self._tell()
         self._saved_seconds = self._monotonic()
         self._forget_evidence()
@@ -289,8 +299,10 @@ class Keeper:
             return ""
 
     def _node_total(self) -> int | None:
+        total = None
         try:
-            return read_vmstat(self._proc_root).oom_kills_total
+            total = read_vmstat(self._proc_root).oom_kills_total
         except KernelFileError as fault:
             self._failed(fault)
-            return None
+        self.has_node_counter = total is not None
+        return total

@@ -61,7 +61,8 @@ def test_when_a_runtime_says_die_the_counters_are_read_once_more_before_the_cgro
         failed=lambda error: pytest.fail(str(error)),
     )
     memory = sampler.hierarchies.holder("memory")
-    desk = OomDesk(keeper, sampler, Deaf(), memory=memory, source_is=lambda _source, _available: None)
+    said: dict[str, bool] = {}
+    desk = OomDesk(keeper, sampler, Deaf(), memory=memory, source_is=said.__setitem__)
     try:
         desk.begin()
         desk.sampled(sampler.sample(0))
@@ -71,6 +72,7 @@ def test_when_a_runtime_says_die_the_counters_are_read_once_more_before_the_cgro
 
         # Before the next tick, which would find nothing of it.
         assert keeper.tally.by_path == {path: 1}
+        assert said == {"node_counter": True, "cgroup_counters": True, "database": False}
     finally:
         sampler.close()
 

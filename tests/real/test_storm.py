@@ -48,7 +48,7 @@ def on_v2() -> Finished:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("run", [on_v1, on_v2], ids=["v1", "v2"])
 def test_a_storm_is_counted_exactly_and_nearly_every_kill_is_named(run: Callable[[], Finished]) -> None:
-    shares = []
+    shares: list[float] = []
     while len(shares) < STORMS and max(shares, default=0) < NAMED_RATIO:
         shares.append(counted_exactly(run()))
     assert max(shares) >= NAMED_RATIO, shares
