@@ -8,6 +8,7 @@
     ├── NoCgroupsError          no cgroup hierarchy where we were told to look
     ├── ListenError             the address to listen on cannot be had
     ├── AgentUnreachableError   no agent answers on its control socket
+    ├── AgentRefusedError       an agent answers, and does not do what it was asked for
     ├── RuntimeUnavailableError a container runtime's API does not answer
     └── KernelFileError         one file of the kernel; always carries its path
         ├── FileMissingError      ENOENT: not offered here, or the cgroup is gone
@@ -52,7 +53,15 @@ class ListenError(CgwatchError):
 
 
 class AgentUnreachableError(CgwatchError):
-    """No running agent answers on the control socket."""
+    """No running agent answers on the control socket; ``nobody``: and none holds it, either."""
+
+    def __init__(self, message: str, *, nobody: bool = False) -> None:
+        super().__init__(message)
+        self.nobody = nobody
+
+
+class AgentRefusedError(CgwatchError):
+    """The agent does not do what it was asked for; the message has its words."""
 
 
 class RuntimeUnavailableError(CgwatchError):

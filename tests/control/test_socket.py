@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import pytest
 
-from cgwatch import control
 from cgwatch.cgroup.cpu import CpuStats
 from cgwatch.cgroup.hierarchy import Layout
-from cgwatch.control import ControlServer, fetch_rows, serve, socket_path
+from cgwatch.control import client, socket_path
+from cgwatch.control.client import fetch_rows
+from cgwatch.control.server import ControlServer, serve
 from cgwatch.discovery.recognise import recognise
 from cgwatch.errors import AgentUnreachableError, ListenError
 from cgwatch.metrics import serving
@@ -172,7 +173,7 @@ def test_the_socket_of_a_killed_agent_is_replaced(state_dir: str) -> None:
 def test_an_agent_in_another_process_that_was_killed_leaves_nothing_in_the_way(state_dir: str) -> None:
     code = (
         "import sys, signal, types\n"
-        "from cgwatch.control import serve\n"
+        "from cgwatch.control.server import serve\n"
         "assert serve(sys.argv[1], types.SimpleNamespace(previous=None, snapshot=None))\n"
         "print('ready', flush=True)\n"
         "signal.pause()\n"
@@ -268,7 +269,7 @@ def test_a_socket_that_nobody_listens_on_is_no_agent(state_dir: str) -> None:
 
 
 def test_an_agent_that_hangs_is_no_agent(state_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(client, "TIMEOUT_SECONDS", 0.05)
 
     with listening(state_dir), pytest.raises(AgentUnreachableError, match=r"nothing in 0\.05 s"):
         fetch_rows(state_dir)
@@ -304,7 +305,7 @@ def test_an_answer_that_is_not_understood_is_no_agent(state_dir: str, answer: by
 def test_asking_does_not_import_the_http_server() -> None:
     code = (
         "import sys\n"
-        "from cgwatch.control import fetch_rows\n"
+        "from cgwatch.control.client import fetch_rows\n"
         "try: fetch_rows('/nonexistent')\n"
         "except Exception as error: print(type(error).__name__)\n"
         "print({'starlette', 'uvicorn', 'docker', 'prometheus_client'} & set(sys.modules))\n"
