@@ -9,6 +9,7 @@
     ├── ListenError             the address to listen on cannot be had
     ├── AgentUnreachableError   no agent answers on its control socket
     ├── RuntimeUnavailableError a container runtime's API does not answer
+    ├── EnforcerBusyError       another process writes the limits of this host
     └── KernelFileError         one file of the kernel; always carries its path
         ├── FileMissingError      ENOENT: not offered here, or the cgroup is gone
         ├── CgroupGoneError       ENODEV: the cgroup was removed under an open descriptor
@@ -57,6 +58,10 @@ class AgentUnreachableError(CgwatchError):
 
 class RuntimeUnavailableError(CgwatchError):
     """A container runtime's API cannot be reached or does not answer in time."""
+
+
+class EnforcerBusyError(CgwatchError):
+    """Another process writes the limits of this host; the message names it."""
 
 
 class KernelFileError(CgwatchError):
