@@ -1,11 +1,12 @@
-"""The nouns of acting: what somebody wants of a cgroup's limits, what is done about it, and what became of it.
+"""The nouns of acting: what somebody wants of a cgroup's limits, what is done, and what became of it.
 
 Effects are data first. A ``Request`` and a ``Tree`` (what the kernel says now) make a ``Plan`` of ``Change``s
 and ``Step``s, purely; ``limits.enforce`` carries it out and gives an ``Outcome`` for each change.
 
 A limit is named by a *key*: the name of its cgroup v2 file, on v1 too (``memory.max``, ``cpu.max``); where a
 file holds several numbers, with the kernel's own word and its device or size (``io.max.rbps[8:0]``,
-``hugetlb.2MB.max``). ``cgroup.knobs`` knows them all.
+``hugetlb.2MB.max``). What v1 alone has goes by v1's name (``cpu.shares``, ``blkio.weight``,
+``memory.soft_limit_in_bytes``). ``cgroup.knobs`` knows them all.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from cgwatch.cgroup.knobs import Value
+from cgwatch.cgroup.knob import Value
 from cgwatch.model import Owner
 
 Key: TypeAlias = str

@@ -9,14 +9,23 @@
     ├── ListenError             the address to listen on cannot be had
     ├── AgentUnreachableError   no agent answers on its control socket
     ├── RuntimeUnavailableError a container runtime's API does not answer
+<<<<<<< HEAD
     ├── EnforcerBusyError       another process writes the limits of this host
+=======
+    ├── UnknownLimitError       no limit has that name; says which are near
+    ├── LimitValueError         a limit cannot be what is asked for
+>>>>>>> limits-knobs
     └── KernelFileError         one file of the kernel; always carries its path
         ├── FileMissingError      ENOENT: not offered here, or the cgroup is gone
         ├── CgroupGoneError       ENODEV: the cgroup was removed under an open descriptor
         ├── AccessDeniedError     EACCES, EPERM
         ├── NotSupportedError     EOPNOTSUPP, EINVAL: the kernel has the file but not the feature
         ├── ReadFailedError       any other errno
-        └── MalformedFileError    the text is not what the kernel documents
+        ├── MalformedFileError    the text is not what the kernel documents
+        └── WriteRefusedError     the kernel did not take a limit; carries the text
+            ├── LimitBusyError      EBUSY: more is in use, or a cgroup below needs it
+            ├── ValueRefusedError   EINVAL, ERANGE, ENOSPC: not this value, not here or not now
+            └── ReclaimedLessError  EAGAIN: memory.reclaim gave less than was asked for
 
 The command line prints the message alone, so every message says what to do next or names the place.
 """
@@ -25,6 +34,8 @@ from __future__ import annotations
 
 import errno
 import os
+
+_LONGEST_NAME = 64  # that a message repeats
 
 
 class CgwatchError(Exception):
@@ -60,8 +71,29 @@ class RuntimeUnavailableError(CgwatchError):
     """A container runtime's API cannot be reached or does not answer in time."""
 
 
+<<<<<<< HEAD
 class EnforcerBusyError(CgwatchError):
     """Another process writes the limits of this host; the message names it."""
+=======
+class UnknownLimitError(CgwatchError):
+    """No limit has this name; ``near``: those that may be meant."""
+
+    def __init__(self, name: str, near: tuple[str, ...]) -> None:
+        shown = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
+        advice = f"is it {' or '.join(near)}?" if near else "see the list of limits with --list"
+        super().__init__(f"there is no limit {shown!r}; {advice}")
+        self.name = name
+        self.near = near
+
+
+class LimitValueError(CgwatchError):
+    """A limit cannot be this; ``name`` is its key."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name}: {problem}")
+        self.name = name
+        self.problem = problem
+>>>>>>> limits-knobs
 
 
 class KernelFileError(CgwatchError):
@@ -96,6 +128,26 @@ class ReadFailedError(KernelFileError):
 
 class MalformedFileError(KernelFileError):
     """The text is not what the kernel documents."""
+
+
+class WriteRefusedError(KernelFileError):
+    """The kernel did not take ``text``; ``problem`` says why that is, and what to do."""
+
+    def __init__(self, path: str, text: str, problem: str, number: int = 0) -> None:
+        super().__init__(path, problem, number)
+        self.text = text
+
+
+class LimitBusyError(WriteRefusedError):
+    """EBUSY: more is in use than the limit allows and none of it can be reclaimed, or a cgroup needs it."""
+
+
+class ValueRefusedError(WriteRefusedError):
+    """EINVAL, ERANGE or ENOSPC: out of range, or against another limit of here, above or below."""
+
+
+class ReclaimedLessError(WriteRefusedError):
+    """EAGAIN: ``memory.reclaim`` reclaimed less than was asked for."""
 
 
 _BY_ERRNO: dict[int, type[KernelFileError]] = {

@@ -1,1 +1,1 @@
-"""Limits: what is wanted of a cgroup, checked, ordered, written, read back, recorded, and undone on time."""
+"""Limits by hand and by policy: what a cgroup may use is changed here, and nowhere else."""
