@@ -9,12 +9,9 @@
     ├── ListenError             the address to listen on cannot be had
     ├── AgentUnreachableError   no agent answers on its control socket
     ├── RuntimeUnavailableError a container runtime's API does not answer
-<<<<<<< HEAD
     ├── EnforcerBusyError       another process writes the limits of this host
-=======
     ├── UnknownLimitError       no limit has that name; says which are near
     ├── LimitValueError         a limit cannot be what is asked for
->>>>>>> limits-knobs
     └── KernelFileError         one file of the kernel; always carries its path
         ├── FileMissingError      ENOENT: not offered here, or the cgroup is gone
         ├── CgroupGoneError       ENODEV: the cgroup was removed under an open descriptor
@@ -71,10 +68,8 @@ class RuntimeUnavailableError(CgwatchError):
     """A container runtime's API cannot be reached or does not answer in time."""
 
 
-<<<<<<< HEAD
 class EnforcerBusyError(CgwatchError):
     """Another process writes the limits of this host; the message names it."""
-=======
 class UnknownLimitError(CgwatchError):
     """No limit has this name; ``near``: those that may be meant."""
 
@@ -93,7 +88,6 @@ class LimitValueError(CgwatchError):
         super().__init__(f"{name}: {problem}")
         self.name = name
         self.problem = problem
->>>>>>> limits-knobs
 
 
 class KernelFileError(CgwatchError):
