@@ -10,6 +10,7 @@
     ├── AgentUnreachableError   no agent answers on its control socket
     ├── AgentRefusedError       an agent answers, and does not do what it was asked for
     ├── RuntimeUnavailableError a container runtime's API does not answer
+    ├── EnforcerBusyError       another process writes the limits of this host
     ├── UnknownLimitError       no limit has that name; says which are near
     ├── LimitValueError         a limit cannot be what is asked for
     └── KernelFileError         one file of the kernel; always carries its path
@@ -76,6 +77,8 @@ class RuntimeUnavailableError(CgwatchError):
     """A container runtime's API cannot be reached or does not answer in time."""
 
 
+class EnforcerBusyError(CgwatchError):
+    """Another process writes the limits of this host; the message names it."""
 class UnknownLimitError(CgwatchError):
     """No limit has this name; ``near``: those that may be meant."""
 

@@ -1,5 +1,7 @@
 """What outlives the agent: OOM kills with their evidence, and the ledger's state, in one SQLite file.
 
+(The record of limits is in the same file; ``limits.record`` has it.)
+
 Kills and the state that they belong to are committed together: a crash at any moment leaves both or neither,
 and the ledger goes on from there without losing or doubling one. Write-ahead log, ``synchronous=FULL``: what
 ``save`` has returned from is on the disk, for kills are few, and a node that ran out of memory may be
@@ -49,6 +51,44 @@ _MIGRATIONS = (
     );
     CREATE INDEX oom_kill_found ON oom_kill (found_seconds);
     CREATE TABLE ledger (only INTEGER PRIMARY KEY CHECK (only = 1), state BLOB NOT NULL);
+    """,
+    # Of limits.record; IF NOT EXISTS, as an agent and a command may both come to it first.
+    """
+    CREATE TABLE IF NOT EXISTS limit_report (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        boot_id TEXT NOT NULL,
+        seconds REAL NOT NULL,
+        intent BLOB
+    );
+    CREATE TABLE IF NOT EXISTS limit_change (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        report INTEGER NOT NULL,
+        seconds REAL NOT NULL,
+        container_id TEXT,
+        name TEXT,
+        path TEXT NOT NULL,
+        key TEXT NOT NULL,
+        result TEXT,
+        record BLOB NOT NULL
+    );
+    CREATE INDEX IF NOT EXISTS limit_change_seconds ON limit_change (seconds);
+    CREATE TABLE IF NOT EXISTS limit_override (
+        boot_id TEXT NOT NULL,
+        path TEXT NOT NULL,
+        inode INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        record BLOB NOT NULL,
+        PRIMARY KEY (boot_id, path, inode, key)
+    );
+    CREATE TABLE IF NOT EXISTS limit_baseline (
+        boot_id TEXT NOT NULL,
+        path TEXT NOT NULL,
+        inode INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        seconds REAL NOT NULL,
+        value BLOB NOT NULL,
+        PRIMARY KEY (boot_id, path, inode, key)
+    );
     """,
 )
 """Row n leads from version n to n + 1, which ``PRAGMA user_version`` keeps; a released row never changes."""
@@ -132,6 +172,14 @@ class Storage:
         """Close the database."""
         with self._lock:
             self._connection.close()
+
+    def transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do something in one transaction, for a part of the record that has a module of its own.
+
+        What it returns from is on the disk. Raises ``StorageError``; then nothing of it is stored. Several
+        processes may do so: begin with a write if there is any, so that what is read after it is the latest.
+        """
+        return self._do(work)
 
     def save(
         self, kills: Iterable[OomKill], state: State, forensics: Mapping[int, Struct] | None = None
