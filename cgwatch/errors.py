@@ -11,6 +11,7 @@
     ├── AgentRefusedError       an agent answers, and does not do what it was asked for
     ├── RuntimeUnavailableError a container runtime's API does not answer
     ├── EnforcerBusyError       another process writes the limits of this host
+    ├── NameMeaningError        a name means no cgroup, or several
     ├── UnknownLimitError       no limit has that name; says which are near
     ├── LimitValueError         a limit cannot be what is asked for
     └── KernelFileError         one file of the kernel; always carries its path
@@ -79,6 +80,12 @@ class RuntimeUnavailableError(CgwatchError):
 
 class EnforcerBusyError(CgwatchError):
     """Another process writes the limits of this host; the message names it."""
+
+
+class NameMeaningError(CgwatchError):
+    """A name means no cgroup, or several where one was meant."""
+
+
 class UnknownLimitError(CgwatchError):
     """No limit has this name; ``near``: those that may be meant."""
 
