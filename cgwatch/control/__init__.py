@@ -7,7 +7,6 @@ an agent serves from it, so a socket in an unlocked directory is what a killed a
 ======================  =============================================================================
 ``GET /ps``             ``usage.Listing``: what every cgroup uses
 ``GET /cgroups``        ``limits.resolve.Candidate``s: what can be named
-``GET /limits?path=``   the limits of one cgroup, as ``cgwatch limits`` shows them
 ``POST /limits``        a ``change.Request`` is carried out; its ``change.Report``. Who asks is filled in
 ``POST /limits/reset``  a ``Reset`` is carried out; its ``change.Report``
 ``GET /changes``        the audit log, the newest first; ``since``, ``container`` and ``limit`` choose
@@ -25,6 +24,8 @@ from msgspec import Struct
 from cgwatch.change import Key, Target
 
 SOCKET_NAME = "control.sock"
+WRITE_SECONDS = 120.0
+"""One write may take ten seconds, where the kernel reclaims memory first; a request may have several."""
 
 
 class Reset(Struct, frozen=True):

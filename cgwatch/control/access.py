@@ -14,8 +14,6 @@ from cgwatch.peer import Peer
 LOG = logging.getLogger(__name__)
 
 _ROOT = 0
-_OWNER_ONLY = 0o600
-_OWNER_AND_GROUP = 0o660
 
 
 class Access(Struct, frozen=True):
@@ -28,11 +26,6 @@ class Access(Struct, frozen=True):
     def allows(self, peer: Peer) -> bool:
         """Whether a peer may use the socket."""
         return peer.user_id in {_ROOT, self.user_id} or self.group_id in peer.groups
-
-    @property
-    def mode(self) -> int:
-        """Of the socket's file."""
-        return _OWNER_ONLY if self.group_id is None else _OWNER_AND_GROUP
 
 
 def access_of(group: str | None, directory: int) -> Access:

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from cgwatch import usage
 from cgwatch.change import Report, Request
-from cgwatch.control import Reset, socket_path
+from cgwatch.control import WRITE_SECONDS, Reset, socket_path
 from cgwatch.errors import AgentRefusedError, AgentUnreachableError
 from cgwatch.limits.resolve import Candidate
 from cgwatch.limits.wire import WireError, decode, encode
@@ -21,8 +21,6 @@ T = TypeVar("T")
 
 TIMEOUT_SECONDS = 2.0
 """An agent that has not answered by then is as good as none."""
-WRITE_SECONDS = 120.0
-"""One write may take ten seconds, where the kernel reclaims memory first; a request may have several."""
 _SHOWN_WORDS = 500
 
 

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cgwatch import change, usage
 from cgwatch.change import Actor, ActorKind, Key, Report, Target
-from cgwatch.control import Reset
+from cgwatch.control import WRITE_SECONDS, Reset
 from cgwatch.control.access import Access
 from cgwatch.discovery.recognise import recognise
 from cgwatch.errors import CgwatchError
@@ -35,24 +35,36 @@ T = TypeVar("T")
 
 MOST_BYTES = 64 * 1024
 """Of a request's body: many times what every limit there is takes."""
+_DESK_SECONDS = WRITE_SECONDS - 10
+"""So that the client hears of it, and does not just wait in vain."""
 MOST_WAITING = 32
 """Requests that are carried out or wait for it."""
 
 
 class Desk(Protocol):
-    """Changes limits, and knows what was changed; called from several threads."""
+    """Changes limits (``limits.desk.LimitsDesk``). Safe for any thread; both raise ``TimeoutError``."""
 
-    def apply(self, request: change.Request) -> Report:
+    def apply(self, request: change.Request, *, timeout_seconds: float) -> Report:
         """Carry out a request. Raises ``CgwatchError`` with words where nothing was done."""
 
-    def reset(self, target: Target, keys: Iterable[Key] | None, actor: Actor) -> Report:
-        """Bring back what was there before the first change."""
+    def reset(
+        self, target: Target, keys: Iterable[Key] | None, actor: Actor, *, timeout_seconds: float
+    ) -> Report:
+        """Bring back what was there before the first change; errors as of ``apply``."""
 
-    def survey(self, target: Target) -> Struct:
-        """Return every limit of a cgroup."""
+
+class Log(Protocol):
+    """Knows what was changed (``limits.record.Records``). Safe for any thread."""
 
     def changes(self, *, since_seconds: float, container: str | None, limit: int) -> Sequence[Struct]:
-        """Return rows of the audit log, the newest first."""
+        """Return rows of the audit log, the newest first. Raises ``CgwatchError``."""
+
+
+class Limits(Struct, frozen=True):
+    """What an agent that changes limits offers on its socket."""
+
+    desk: Desk
+    log: Log
 
 
 class _RefusedError(Exception):
@@ -86,9 +98,9 @@ class _Guard:
 class _Routes:
     """The handlers; all of them run in the server's thread."""
 
-    def __init__(self, pages: LatestPages, desk: Desk | None, writers: Executor) -> None:
+    def __init__(self, pages: LatestPages, limits: Limits | None, writers: Executor) -> None:
         self._pages = pages
-        self._desk = desk
+        self._limits = limits
         self._writers = writers
         self._waiting = 0
 
@@ -110,16 +122,14 @@ class _Routes:
     async def apply(self, request: Request) -> Response:
         wanted = await _body(request, change.Request)
         asked = structs.replace(wanted, target=self._checked(wanted.target), actor=_actor(request))
-        return await self._done(lambda desk: desk.apply(asked))
+        return await self._done(lambda limits: limits.desk.apply(asked, timeout_seconds=_DESK_SECONDS))
 
     async def reset(self, request: Request) -> Response:
         wanted = await _body(request, Reset)
         target, actor = self._checked(wanted.target), _actor(request)
-        return await self._done(lambda desk: desk.reset(target, wanted.keys, actor))
-
-    async def limits(self, request: Request) -> Response:
-        target = self._named(_query(request).get("path", ""))
-        return await self._done(lambda desk: desk.survey(target))
+        return await self._done(
+            lambda limits: limits.desk.reset(target, wanted.keys, actor, timeout_seconds=_DESK_SECONDS)
+        )
 
     async def changes(self, request: Request) -> Response:
         query = _query(request)
@@ -129,13 +139,13 @@ class _Routes:
             raise _RefusedError(HTTPStatus.BAD_REQUEST, f"since and limit are numbers: {error}") from error
         container = query.get("container")
         return await self._done(
-            lambda desk: desk.changes(since_seconds=since, container=container, limit=limit)
+            lambda limits: limits.log.changes(since_seconds=since, container=container, limit=limit)
         )
 
-    async def _done(self, work: Callable[[Desk], object]) -> Response:
+    async def _done(self, work: Callable[[Limits], object]) -> Response:
         """Let a worker do it: a write may wait until the kernel has reclaimed memory."""
-        desk = self._desk
-        if desk is None:
+        offered = self._limits
+        if offered is None:
             raise _RefusedError(
                 HTTPStatus.CONFLICT, "this agent changes no limits; the first lines of its log say why"
             )
@@ -146,27 +156,27 @@ class _Routes:
         self._waiting += 1
         try:
             loop = asyncio.get_running_loop()
-            return _json(await loop.run_in_executor(self._writers, lambda: encode(work(desk))))
+            return _json(await loop.run_in_executor(self._writers, lambda: encode(work(offered))))
         except CgwatchError as error:
             raise _RefusedError(HTTPStatus.CONFLICT, str(error)) from error
+        except TimeoutError as error:
+            words = f"it is not done after {_DESK_SECONDS:g} s; cgwatch changes shows what becomes of it"
+            raise _RefusedError(HTTPStatus.GATEWAY_TIMEOUT, words) from error
         finally:
             self._waiting -= 1
 
     def _checked(self, asked: Target) -> Target:
         """Return the target as we know it: of what the client says only path and inode count."""
-        known = self._named(asked.path, asked.inode)
-        return structs.replace(known, inode=asked.inode)
-
-    def _named(self, path: str, inode: int | None = None) -> Target:
+        path = asked.path
         if not _is_path(path):
             raise _RefusedError(HTTPStatus.BAD_REQUEST, "the path is not a cgroup's - at `$.target.path`")
         snapshot = self._pages.snapshot
         for sample in snapshot.samples if snapshot else ():
             container = sample.container
-            if container.cgroup.path == path and inode in (None, container.cgroup.inode):
+            if (container.cgroup.path, container.cgroup.inode) == (path, asked.inode):
                 said = container.description
-                return Target(path, container.cgroup.inode, container.owner, said.name if said else None)
-        return Target(path, 0, recognise(path))
+                return Target(path, asked.inode, container.owner, said.name if said else None)
+        return Target(path, asked.inode, recognise(path))  # newer than the last tick
 
 
 def _is_path(path: str) -> bool:
@@ -223,17 +233,16 @@ async def _failed(_: Request, error: Exception) -> Response:
     )
 
 
-def make_app(pages: LatestPages, desk: Desk | None, access: Access, writers: Executor) -> ASGIApp:
+def make_app(pages: LatestPages, limits: Limits | None, access: Access, writers: Executor) -> ASGIApp:
     """Make the application of the control socket, without a socket or a thread.
 
     ``writers`` carry out what takes time; whatever comes must have its ``Peer`` in the state of its scope.
     """
-    routes = _Routes(pages, desk, writers)
+    routes = _Routes(pages, limits, writers)
     app = Starlette(
         routes=[
             Route("/ps", routes.ps, methods=["GET"]),
             Route("/cgroups", routes.cgroups, methods=["GET"]),
-            Route("/limits", routes.limits, methods=["GET"]),
             Route("/limits", routes.apply, methods=["POST"]),
             Route("/limits/reset", routes.reset, methods=["POST"]),
             Route("/changes", routes.changes, methods=["GET"]),

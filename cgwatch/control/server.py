@@ -17,7 +17,7 @@ from cgwatch.control.access import access_of
 from cgwatch.errors import ListenError
 
 if TYPE_CHECKING:
-    from cgwatch.control.routes import Desk
+    from cgwatch.control.routes import Limits
     from cgwatch.metrics.pages import LatestPages
     from cgwatch.metrics.serving import ServerThread
 
@@ -46,16 +46,16 @@ class ControlServer:
 
 
 def serve(
-    state_dir: str, pages: LatestPages, desk: Desk | None = None, group: str | None = None
+    state_dir: str, pages: LatestPages, limits: Limits | None = None, group: str | None = None
 ) -> ControlServer | None:
-    """Serve ``pages`` and ``desk`` to the command line; ``None`` where that cannot be, and the log says why.
+    """Serve ``pages`` to the command line; ``None`` where that cannot be, and the log says why.
 
-    An agent without a control socket still serves metrics, so nothing is raised. ``desk`` changes limits;
-    ``None``: this agent does not. ``group``: whose members may use the socket, too.
+    An agent without a control socket still serves metrics, so nothing is raised. ``limits``: what changes
+    them; ``None``: this agent changes none. ``group``: whose members may use the socket, too.
     """
     path = socket_path(state_dir)
     try:
-        return _serve(state_dir, path, pages, desk, group)
+        return _serve(state_dir, path, pages, limits, group)
     except BlockingIOError:
         problem = "another agent uses this state directory; give --state-dir another one, or stop that agent"
     except (OSError, ListenError) as error:
@@ -69,7 +69,7 @@ def serve(
 
 
 def _serve(
-    state_dir: str, path: str, pages: LatestPages, desk: Desk | None, group: str | None
+    state_dir: str, path: str, pages: LatestPages, limits: Limits | None, group: str | None
 ) -> ControlServer:
     """Open the socket and start the thread; raises ``OSError`` or ``ListenError`` and then leaves nothing."""
     from cgwatch.control.routes import make_app  # noqa: PLC0415 - starlette, not for clients
@@ -83,15 +83,16 @@ def _serve(
         _remove_stale(path)
         access = access_of(group, directory)
         listener = undo.enter_context(closing(socket.socket(socket.AF_UNIX)))
-        os.fchmod(listener.fileno(), access.mode)  # before bind: so the file never has another mode
+        os.fchmod(listener.fileno(), 0o600)  # before bind: so the file never has a wider mode
         listener.bind(path)
         undo.callback(os.unlink, SOCKET_NAME, dir_fd=directory)
         if access.group_id is not None:
             os.chown(SOCKET_NAME, -1, access.group_id, dir_fd=directory, follow_symlinks=False)
+            os.chmod(SOCKET_NAME, 0o660, dir_fd=directory)
         listener.listen()
         writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="limits")
         undo.callback(writers.shutdown, wait=False)
-        thread = ServerThread(make_app(pages, desk, access, writers), listener, name="control")
+        thread = ServerThread(make_app(pages, limits, access, writers), listener, name="control")
         thread.start()
         undo.pop_all()
         return ControlServer(directory, thread, writers)

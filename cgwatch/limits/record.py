@@ -293,7 +293,9 @@ class Records:
 
         return self._storage.transact(work)
 
-    def _all(self, query: str, wanted: Sequence[object] | Mapping[str, object] = ()) -> list[tuple[object, ...]]:
+    def _all(
+        self, query: str, wanted: Sequence[object] | Mapping[str, object] = ()
+    ) -> list[tuple[object, ...]]:
         return self._storage.transact(lambda connection: connection.execute(query, wanted).fetchall())
 
     def _decoded(self, record: object, kind: type[T]) -> T:
