@@ -10,6 +10,7 @@
     ├── AgentUnreachableError   no agent answers on its control socket
     ├── RuntimeUnavailableError a container runtime's API does not answer
     ├── EnforcerBusyError       another process writes the limits of this host
+    ├── OwnerRefusedError       Docker or systemd does not take a limit; carries its own words
     ├── UnknownLimitError       no limit has that name; says which are near
     ├── LimitValueError         a limit cannot be what is asked for
     └── KernelFileError         one file of the kernel; always carries its path
@@ -70,6 +71,12 @@ class RuntimeUnavailableError(CgwatchError):
 
 class EnforcerBusyError(CgwatchError):
     """Another process writes the limits of this host; the message names it."""
+
+
+class OwnerRefusedError(CgwatchError):
+    """The owner of a cgroup (Docker, systemd) does not take a limit; the message has its own words."""
+
+
 class UnknownLimitError(CgwatchError):
     """No limit has this name; ``near``: those that may be meant."""
 
