@@ -12,6 +12,9 @@
     ├── RuntimeUnavailableError a container runtime's API does not answer
     ├── EnforcerBusyError       another process writes the limits of this host
     ├── NameMeaningError        a name means no cgroup, or several
+
+
+    ├── OwnerRefusedError       Docker or systemd does not take a limit; carries its own words
     ├── UnknownLimitError       no limit has that name; says which are near
     ├── LimitValueError         a limit cannot be what is asked for
     └── KernelFileError         one file of the kernel; always carries its path
@@ -84,6 +87,10 @@ class EnforcerBusyError(CgwatchError):
 
 class NameMeaningError(CgwatchError):
     """A name means no cgroup, or several where one was meant."""
+
+
+class OwnerRefusedError(CgwatchError):
+    """The owner of a cgroup (Docker, systemd) does not take a limit; the message has its own words."""
 
 
 class UnknownLimitError(CgwatchError):
