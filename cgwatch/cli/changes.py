@@ -48,7 +48,7 @@ def changes(settings: Settings, *, since: str | None, container: str | None, lim
     elif output == "csv":
         click.echo(comma_separated(entries), nl=False)
     elif entries:
-        click.echo("\n".join(table(entries, terminal_columns())))
+        click.echo("\n".join(table(entries, time.time(), terminal_columns())))
     if not entries:
         which = " that matches" if since or container else ""
         click.echo(f"cgwatch: no change of a limit is stored{which}", err=True)

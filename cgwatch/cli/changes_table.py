@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from cgwatch.change import ActorKind
 from cgwatch.cli.columns import UNKNOWN, Column, aligned
 from cgwatch.cli.limit_text import result_text, value_text
-from cgwatch.cli.oom_text import iso, local
+from cgwatch.cli.oom_text import iso
 from cgwatch.cli.usage_table import cut, printable
 from cgwatch.limits.record import Entry
 from cgwatch.limits.wire import builtins
@@ -23,7 +24,7 @@ _COLUMNS = (
     Column("LIMIT", least=10),
     Column("FROM", right=True),
     Column("TO", right=True),
-    Column("RESULT", least=7),
+    Column("RESULT"),
     Column("BY", least=4, optional=True),
     Column("FOR", optional=True),
     Column("VIA", optional=True),
@@ -31,17 +32,17 @@ _COLUMNS = (
 )
 
 
-def table(entries: Sequence[Entry], width: int | None) -> Iterator[str]:
+def table(entries: Sequence[Entry], now_seconds: float, width: int | None) -> Iterator[str]:
     """Give the lines; where the terminal is narrow, what matters less is left out."""
-    return aligned(_COLUMNS, [_cells(entry) for entry in entries], width)
+    return aligned(_COLUMNS, [_cells(entry, now_seconds) for entry in entries], width)
 
 
-def _cells(entry: Entry) -> tuple[str, ...]:
+def _cells(entry: Entry, now_seconds: float) -> tuple[str, ...]:
     change, outcome, target = entry.change, entry.outcome, entry.target
     now = outcome.read_back if outcome and outcome.read_back is not None else change.to
     return (
         str(entry.number),
-        local(entry.seconds),
+        when(entry.seconds, now_seconds),
         cut(printable(target.name or target.path), _LONGEST),
         printable(change.key),
         value_text(change.key, change.before),
@@ -52,6 +53,12 @@ def _cells(entry: Entry) -> tuple[str, ...]:
         str(outcome.via) if outcome else UNKNOWN,
         cut(printable(entry.reason), _LONGEST) or UNKNOWN,
     )
+
+
+def when(seconds: float, now_seconds: float) -> str:
+    """Return a time in the local zone, of today without the day."""
+    then, now = datetime.fromtimestamp(seconds).astimezone(), datetime.fromtimestamp(now_seconds).astimezone()
+    return then.strftime("%H:%M:%S" if then.date() == now.date() else "%Y-%m-%d %H:%M")
 
 
 def _who(entry: Entry) -> str:

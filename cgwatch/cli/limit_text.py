@@ -77,7 +77,9 @@ def value_text(key: str, value: Value | None) -> str:
 
 def result_text(result: Result | None) -> str:
     """Return a result as words; ``None``: it is under way, or was when the machine stopped."""
-    return "under way" if result is None else str(result).replace("_", " ")
+    if result is None:
+        return "under way"
+    return str(result).removeprefix("applied_").replace("_", " ")
 
 
 def _done(outcome: Outcome) -> tuple[str, ...]:
