@@ -289,7 +289,7 @@ def test_a_change_is_a_line_of_who_did_what_to_whom_and_why() -> None:
     titles, line = table([entry()], 1e9, None)
 
     assert titles.split() == ("NUMBER WHEN CONTAINER LIMIT FROM TO RESULT BY FOR VIA REASON".split())
-    assert line.split()[3:] == "web memory.max max 512MiB applied alice 10m docker load test".split()
+    assert line.split()[2:] == "web memory.max max 512MiB applied alice 10m docker load test".split()
 
 
 def test_on_a_narrow_terminal_what_matters_less_is_left_out() -> None:
