@@ -27,7 +27,8 @@
         └── WriteRefusedError     the kernel did not take a limit; carries the text
             ├── LimitBusyError      EBUSY: more is in use, or a cgroup below needs it
             ├── ValueRefusedError   EINVAL, ERANGE, ENOSPC: not this value, not here or not now
-            └── ReclaimedLessError  EAGAIN: memory.reclaim gave less than was asked for
+            ├── ReclaimedLessError  EAGAIN: memory.reclaim gave less than was asked for
+            └── WriteDeadlineError  the kernel was not done with it in time: nobody knows
 
 The command line prints the message alone, so every message says what to do next or names the place.
 """
@@ -165,6 +166,10 @@ class ValueRefusedError(WriteRefusedError):
 
 class ReclaimedLessError(WriteRefusedError):
     """EAGAIN: ``memory.reclaim`` reclaimed less than was asked for."""
+
+
+class WriteDeadlineError(WriteRefusedError):
+    """The kernel was not done with a write in time, and was interrupted: nobody knows what became of it."""
 
 
 _BY_ERRNO: dict[int, type[KernelFileError]] = {

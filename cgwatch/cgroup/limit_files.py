@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 from msgspec import Struct
@@ -24,7 +24,6 @@ from cgwatch.errors import (
     FileMissingError,
     KernelFileError,
     MalformedFileError,
-    WriteRefusedError,
     from_os_error,
 )
 
@@ -193,8 +192,28 @@ def _files(place: Place) -> tuple[str, ...]:
     return tuple(filter(None, (place.read_file or place.file, place.above_file)))
 
 
-def write_step(hierarchies: Hierarchies, step: Writing) -> None:
-    """Do one step: open the file, write once, close it.
+class NotOpenedError(OSError):
+    """The file could not even be opened."""
+
+
+def write_file(file: str, raw: bytes) -> None:
+    """Write a file once. Raises ``NotOpenedError``, or ``OSError`` as the kernel answers the write."""
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise NotOpenedError(error.errno, error.strerror, file) from error
+    try:
+        written = os.write(descriptor, raw)
+    finally:
+        os.close(descriptor)
+    if written != len(raw):
+        raise OSError(errno.EIO, f"only {written} of {len(raw)} bytes were taken", file)
+
+
+def write_step(
+    hierarchies: Hierarchies, step: Writing, write: Callable[[str, bytes], None] = write_file
+) -> None:
+    """Do one step: open the file, write once, close it; ``write`` does that.
 
     It may block while the kernel reclaims. Raises a ``KernelFileError``: ``LimitBusyError``,
     ``ValueRefusedError`` or ``ReclaimedLessError`` where the kernel refused, ``AccessDeniedError``,
@@ -204,19 +223,10 @@ def write_step(hierarchies: Hierarchies, step: Writing) -> None:
     if hierarchy is None:
         raise FileMissingError(step.path, f"this node has no {step.controller} controller", errno.ENOENT)
     file = f"{hierarchy.locate(step.path)}/{step.file}"
-    raw = step.text.encode("ascii")
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC)
+        write(file, step.text.encode("ascii"))
     except OSError as error:
-        raise _refused(file, step, error, is_open=False) from error
-    try:
-        written = os.write(descriptor, raw)
-    except OSError as error:
-        raise _refused(file, step, error, is_open=True) from error
-    finally:
-        os.close(descriptor)
-    if written != len(raw):
-        raise WriteRefusedError(file, step.text, f"only {written} of {len(raw)} bytes were taken")
+        raise _refused(file, step, error, is_open=not isinstance(error, NotOpenedError)) from error
 
 
 def _refused(file: str, step: Writing, error: OSError, *, is_open: bool) -> KernelFileError:

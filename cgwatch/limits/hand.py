@@ -21,6 +21,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from cgwatch.cgroup.limit_files import NotOpenedError
+from cgwatch.errors import WriteDeadlineError
+
 _CHILD = """
 import os, struct, sys
 def take(size):
@@ -33,18 +36,20 @@ def take(size):
     return data
 while True:
     path, text = (take(size) for size in struct.unpack("=II", take(8)))
-    number = 0
+    opened = number = 0
     try:
         file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        opened = 1
         try:
-            os.write(file, text)
+            if os.write(file, text) != len(text):
+                number = 5
         finally:
             os.close(file)
     except OSError as error:
-        number = error.errno or -1
-    os.write(1, struct.pack("=i", number))
+        number = error.errno
+    os.write(1, struct.pack("=ii", opened, number))
 """
-_ANSWER = struct.Struct("=i")
+_ANSWER = struct.Struct("=ii")
 
 
 class Hand:
@@ -66,33 +71,40 @@ class Hand:
     ) -> None:
         self._end()
 
-    def write(self, path: str, text: str) -> None:
-        """Write ``text`` to the file at once, as the kernel wants it.
+    def write(self, path: str, raw: bytes) -> None:
+        """Write the file once; as ``limit_files.write_file``, in the child.
 
-        Raises ``OSError`` as the kernel answers, and ``TimeoutError`` at the deadline: then nobody knows
-        what became of it, so look.
+        Raises ``NotOpenedError``, ``OSError`` as the kernel answers, and ``WriteDeadlineError``.
         """
         child = self._child or self._start()
-        raw_path, raw_text = os.fsencode(path), os.fsencode(text)
+        raw_path = os.fsencode(path)
         assert child.stdin is not None  # noqa: S101 - both are pipes
         assert child.stdout is not None  # noqa: S101 - as above
-        os.write(child.stdin.fileno(), struct.pack("=II", len(raw_path), len(raw_text)) + raw_path + raw_text)
-        number = self._answer(child.stdout.fileno())
-        if number is None:
+        os.write(child.stdin.fileno(), struct.pack("=II", len(raw_path), len(raw)) + raw_path + raw)
+        answer = self._answer(child.stdout.fileno())
+        if answer is None:
             self._end()
-            raise TimeoutError(
-                errno.ETIMEDOUT, f"the kernel was not done with it after {self._deadline_seconds:g} s", path
+            raise WriteDeadlineError(
+                path,
+                raw.decode("ascii", "replace"),
+                f"the kernel was not done with it after {self._deadline_seconds:g} s (limits.deadline)",
+                errno.ETIMEDOUT,
             )
+        opened, number = answer
         if number:
-            raise OSError(number, os.strerror(number) if number > 0 else "unknown", path)
+            kind = OSError if opened else NotOpenedError
+            raise kind(number, os.strerror(number), path)
 
-    def _answer(self, pipe: int) -> int | None:
-        """Return the errno, 0 for none; ``None``: no answer by the deadline, or the child was killed."""
+    def _answer(self, pipe: int) -> tuple[int, int] | None:
+        """Return whether the file was opened, and the errno, 0 for none; ``None``: no answer in time."""
         deadline = self._monotonic() + self._deadline_seconds
         while (left := deadline - self._monotonic()) > 0:
             if select.select([pipe], [], [], left)[0]:
                 raw = os.read(pipe, _ANSWER.size)
-                return _ANSWER.unpack(raw)[0] if len(raw) == _ANSWER.size else None
+                if len(raw) != _ANSWER.size:
+                    return None  # somebody killed it
+                opened, number = _ANSWER.unpack(raw)
+                return opened, number
         return None
 
     def _start(self) -> subprocess.Popen[bytes]:
