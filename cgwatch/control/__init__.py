@@ -7,6 +7,7 @@ an agent serves from it, so a socket in an unlocked directory is what a killed a
 ======================  =============================================================================
 ``GET /ps``             ``usage.Listing``: what every cgroup uses
 ``GET /cgroups``        ``limits.resolve.Candidate``s: what can be named
+``GET /limits?path=``   ``limits.view.View``: all limits of one cgroup
 ``POST /limits``        a ``change.Request`` is carried out; its ``change.Report``. Who asks is filled in
 ``POST /limits/reset``  a ``Reset`` is carried out; its ``change.Report``
 ``GET /changes``        the audit log, the newest first; ``since``, ``container`` and ``limit`` choose

@@ -60,11 +60,19 @@ class Log(Protocol):
         """Return rows of the audit log, the newest first. Raises ``CgwatchError``."""
 
 
+class Views(Protocol):
+    """Looks at limits (``limits.viewer.Viewer``). Safe for any thread."""
+
+    def view(self, target: Target) -> Struct:
+        """Return all limits of a cgroup. Raises ``CgwatchError``."""
+
+
 class Limits(Struct, frozen=True):
     """What an agent that changes limits offers on its socket."""
 
     desk: Desk
     log: Log
+    views: Views
 
 
 class _RefusedError(Exception):
@@ -131,6 +139,10 @@ class _Routes:
             lambda limits: limits.desk.reset(target, wanted.keys, actor, timeout_seconds=_DESK_SECONDS)
         )
 
+    async def limits(self, request: Request) -> Response:
+        target = self._checked(Target(_query(request).get("path", ""), 0, recognise("/")))
+        return await self._done(lambda limits: limits.views.view(target))
+
     async def changes(self, request: Request) -> Response:
         query = _query(request)
         try:
@@ -166,16 +178,16 @@ class _Routes:
             self._waiting -= 1
 
     def _checked(self, asked: Target) -> Target:
-        """Return the target as we know it: of what the client says only path and inode count."""
+        """Return the target as we know it: of what the client says only path and inode count; 0 is any."""
         path = asked.path
         if not _is_path(path):
             raise _RefusedError(HTTPStatus.BAD_REQUEST, "the path is not a cgroup's - at `$.target.path`")
         snapshot = self._pages.snapshot
         for sample in snapshot.samples if snapshot else ():
             container = sample.container
-            if (container.cgroup.path, container.cgroup.inode) == (path, asked.inode):
+            if container.cgroup.path == path and asked.inode in {0, container.cgroup.inode}:
                 said = container.description
-                return Target(path, asked.inode, container.owner, said.name if said else None)
+                return Target(path, container.cgroup.inode, container.owner, said.name if said else None)
         return Target(path, asked.inode, recognise(path))  # newer than the last tick
 
 
@@ -243,6 +255,7 @@ def make_app(pages: LatestPages, limits: Limits | None, access: Access, writers:
         routes=[
             Route("/ps", routes.ps, methods=["GET"]),
             Route("/cgroups", routes.cgroups, methods=["GET"]),
+            Route("/limits", routes.limits, methods=["GET"]),
             Route("/limits", routes.apply, methods=["POST"]),
             Route("/limits/reset", routes.reset, methods=["POST"]),
             Route("/changes", routes.changes, methods=["GET"]),

@@ -29,7 +29,7 @@ def _stored(config: Mapping[str, Any], versions: Mapping[str, int]) -> Iterator[
     memory = _bytes(config.get("Memory"))
     yield "memory.max", memory
     total = _bytes(config.get("MemorySwap"))
-    if memory == math.inf or total == math.inf:
+    if math.inf in {memory, total}:
         yield "memory.swap.max", math.inf
     else:
         yield "memory.swap.max", max(0, int(total) - int(memory))

@@ -25,7 +25,8 @@ from cgwatch.cli.limit_text import report_lines
 from cgwatch.control.routes import Limits
 from cgwatch.control.server import serve
 from cgwatch.discovery.recognise import recognise
-from cgwatch.limits.record import Entry
+from cgwatch.limits.record import Entry, Override
+from cgwatch.limits.view import Holds, Known, View, view_of
 from cgwatch.model import Cgroup, Container, Description, Runtime, Sample, Snapshot
 
 if TYPE_CHECKING:
@@ -69,6 +70,21 @@ class Desk:
         assert (since_seconds, container) == (0, None)
         return self.entries[:limit]
 
+    def view(self, target: Target) -> View:
+        path = target.path
+        override = Override(
+            target, "memory.max", 512 * MIB, Via.DOCKER, entry().actor, "test", 1e9, 1e9 + 600, 1
+        )
+        known = Known(
+            {"memory": 2, "pids": 2},
+            effective={"pids.max": Holds(5, "/docker"), "memory.max": Holds(512 * MIB, path)},
+            runtime={"memory.max": 512 * MIB},
+            baselines={"memory.max": math.inf},
+            overrides=(override,),
+            notes=(f"Docker says {HOSTILE}",),
+        )
+        return view_of(target, {"pids.max": 50, "memory.max": 512 * MIB, "memory.high": math.inf}, known)
+
 
 def report(request: Request) -> Report:
     outcomes = []
@@ -92,7 +108,7 @@ def report(request: Request) -> Report:
 def agent(desk: Desk | None, names: dict[str, str]) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="cgwtest-") as folder:
         pages = cast("LatestPages", SimpleNamespace(previous=None, snapshot=snapshot(names)))
-        server = serve(f"{folder}/state", pages, Limits(desk, desk) if desk else None)
+        server = serve(f"{folder}/state", pages, Limits(desk, desk, desk) if desk else None)
         assert server is not None
         try:
             yield f"{folder}/state"
@@ -349,3 +365,27 @@ def test_without_an_agent_and_a_database_it_is_said_where_changes_would_be() -> 
     result = CliRunner().invoke(cli, ["changes", "--state-dir", "/nonexistent"], prog_name="cgwatch")
     assert result.exit_code == 1
     assert "no changes of limits are stored here" in result.stderr
+
+
+def test_limits_shows_what_holds_and_whose_that_is_and_until_when(run: Callable[..., Result]) -> None:
+    result = run("limits", "web")
+
+    assert result.exit_code == 0, result.output
+    heading, titles, maximum, high, pids, who, note = result.stdout.splitlines()
+    assert heading == f"web  /docker/{WEB}"
+    assert titles.split() == "LIMIT CONFIGURED EFFECTIVE OF BASELINE LEFT RUNTIME VIA".split()
+    assert maximum.split() == "memory.max 512MiB 512MiB -- max 0s 512MiB docker".split()
+    assert high.split() == "memory.high max -- -- -- -- -- cgroupfs".split()
+    assert pids.split() == "pids.max 50 5 /docker -- -- -- docker".split()
+    assert re.fullmatch(r"  memory\.max: 512MiB by alice until 2001-09-\d\d \d\d:\d\d \(test\)", who)
+    assert note.startswith("note: Docker says \\x1b[31mred")
+
+
+def test_limits_in_json_has_every_number_as_it_is(run: Callable[..., Result]) -> None:
+    said = json.loads(run("limits", "web", "--format", "json").stdout)
+
+    assert [(each["key"], each["configured"], each["baseline"]) for each in said["limits"]] == [
+        ("memory.max", 512 * MIB, "max"),
+        ("memory.high", "max", None),
+        ("pids.max", 50, None),
+    ]

@@ -91,6 +91,10 @@ class Desk:
         self.asked.append((since_seconds, limit))
         return [Deed(1, container)]
 
+    def view(self, target: Target) -> Struct:
+        self.asked.append(target)
+        return target
+
 
 def pages() -> LatestPages:
     said = Description(Runtime.DOCKER, WEB, "web", "web:1", {}, "running")
@@ -107,7 +111,7 @@ def served(desk: Desk | None, group: str | None = None) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="cgwtest-") as folder:
         Path(folder).chmod(0o755)
         state_dir = f"{folder}/state"
-        server = serve(state_dir, pages(), Limits(desk, desk) if desk else None, group)
+        server = serve(state_dir, pages(), Limits(desk, desk, desk) if desk else None, group)
         assert server is not None
         try:
             yield state_dir
@@ -252,6 +256,18 @@ def test_the_log_is_asked_for_what_the_query_chooses() -> None:
         with pytest.raises(AgentRefusedError, match="are numbers"):
             fetch(state_dir, "/changes", {"since": "yesterday"}, list[Deed])
     assert desk.asked == [(5.5, 3)]
+
+
+def test_the_limits_of_a_cgroup_are_looked_at_by_its_path() -> None:
+    desk = Desk()
+    with served(desk) as state_dir:
+        known = fetch(state_dir, "/limits", {"path": PATH}, Target)
+        assert known == Target(PATH, 7, recognise(PATH), "web")
+        odd = fetch(state_dir, "/limits", {"path": "/odd \udcff&"}, Target)
+        assert (odd.path, odd.inode) == ("/odd \udcff&", 0)
+        with pytest.raises(AgentRefusedError, match="is not a cgroup's"):
+            fetch(state_dir, "/limits", {"path": "/.."}, Target)
+    assert desk.asked == [known, odd]
 
 
 # Who may.
