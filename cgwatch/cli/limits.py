@@ -80,7 +80,7 @@ def _own(settings: Settings, target: Target) -> View:
         return Viewer(
             hierarchy.find(settings.roots.proc, settings.roots.cgroup),
             records,
-            settings.discovery.docker,
+            settings,
             read_boot_id(settings.roots.proc),
         ).view(target)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
+from cgwatch.cgroup.knob import Per
+from cgwatch.cgroup.knobs import knob_of
 from cgwatch.cli.changes_table import when
 from cgwatch.cli.columns import UNKNOWN, Column, aligned
 from cgwatch.cli.limit_text import heading, value_text, wrapped
@@ -29,12 +32,19 @@ def table(view: View, now_seconds: float, width: int | None) -> Iterator[str]:
     OF: whose limit is the effective one, if not its own. LEFT: until it is as before.
     """
     yield heading(view.target)
-    yield from aligned(_COLUMNS, [_cells(limit, view, now_seconds) for limit in view.limits], width)
+    shown = [limit for limit in view.limits if not _bounds_nothing(limit)]
+    yield from aligned(_COLUMNS, [_cells(limit, view, now_seconds) for limit in shown], width)
     for limit in view.limits:
         if limit.actor is not None:
             yield from wrapped(_who(limit, now_seconds), "  ", width)
     for note in view.notes:
         yield from wrapped(f"note: {note}", "", width)
+
+
+def _bounds_nothing(limit: Limit) -> bool:
+    """Whether it is one of a device that nobody bounds: a machine has many devices."""
+    values = {limit.configured, limit.effective, limit.runtime, limit.baseline, limit.override}
+    return knob_of(limit.key).per is Per.DEVICE and values <= {math.inf, None}
 
 
 def _cells(limit: Limit, view: View, now_seconds: float) -> tuple[str, ...]:

@@ -9,17 +9,12 @@ from msgspec import Struct
 from cgwatch.cgroup.knob import Value
 from cgwatch.cgroup.knobs import KNOBS, knob_of
 from cgwatch.change import Actor, Key, Target, Via
+from cgwatch.limits.effective import Effective
+from cgwatch.limits.protect import protection
 from cgwatch.limits.record import Override
 from cgwatch.limits.writers.choice import choose
 
 _ORDER = {knob.key: number for number, knob in enumerate(KNOBS)}
-
-
-class Holds(Struct, frozen=True):
-    """What really bounds a cgroup, and whose limit that is."""
-
-    value: Value | None
-    path: str | None
 
 
 class Limit(Struct, frozen=True):
@@ -61,7 +56,7 @@ class Known(Struct, frozen=True):
 
     versions: Mapping[str, int]
     """As ``change.Tree.versions``."""
-    effective: Mapping[Key, Holds] = {}
+    effective: Mapping[Key, Effective] = {}
     runtime: Mapping[Key, Value] = {}
     baselines: Mapping[Key, Value] = {}
     overrides: Sequence[Override] = ()
@@ -71,7 +66,9 @@ class Known(Struct, frozen=True):
 
 def view_of(target: Target, values: Mapping[Key, Value], known: Known) -> View:
     """Put together what is known of the limits that a cgroup offers (``values``)."""
-    ways = choose(Via.AUTO, target, values, versions=known.versions).ways
+    closed = protection(target.path, target.owner, own_paths=())
+    ways = {} if closed else choose(Via.AUTO, target, values, versions=known.versions).ways
+    notes = (*known.notes, *([f"nobody changes its limits by cgwatch: {closed}"] if closed else []))
     overrides = {each.key: each for each in known.overrides}
     limits = []
     for key in sorted(values, key=_place):
@@ -92,7 +89,7 @@ def view_of(target: Target, values: Mapping[Key, Value], known: Known) -> View:
                 reason=override.reason if override else None,
             )
         )
-    return View(target, tuple(limits), known.notes)
+    return View(target, tuple(limits), notes)
 
 
 def _place(key: Key) -> tuple[int, str]:

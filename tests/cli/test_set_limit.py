@@ -25,8 +25,9 @@ from cgwatch.cli.limit_text import report_lines
 from cgwatch.control.routes import Limits
 from cgwatch.control.server import serve
 from cgwatch.discovery.recognise import recognise
+from cgwatch.limits.effective import Effective
 from cgwatch.limits.record import Entry, Override
-from cgwatch.limits.view import Holds, Known, View, view_of
+from cgwatch.limits.view import Known, View, view_of
 from cgwatch.model import Cgroup, Container, Description, Runtime, Sample, Snapshot
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Desk:
         )
         known = Known(
             {"memory": 2, "pids": 2},
-            effective={"pids.max": Holds(5, "/docker"), "memory.max": Holds(512 * MIB, path)},
+            effective={"pids.max": Effective(5, "/docker"), "memory.max": Effective(512 * MIB, path)},
             runtime={"memory.max": 512 * MIB},
             baselines={"memory.max": math.inf},
             overrides=(override,),
