@@ -58,9 +58,7 @@ class Hand:
     Not thread-safe.
     """
 
-    def __init__(
-        self, deadline_seconds: float, *, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, deadline_seconds: float, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._deadline_seconds = deadline_seconds
         self._monotonic = monotonic
         self._child: subprocess.Popen[bytes] | None = None

@@ -56,9 +56,9 @@ def row_of(owner: Owner) -> Row:
             return Row((Via.DOCKER, Via.SYSTEMD, Via.CGROUPFS), f"{_RESTART}, or {_RELOAD}")
         case Kind.CONTAINER, Runtime.DOCKER:
             return Row((Via.DOCKER, Via.CGROUPFS), _RESTART)
-        case (Kind.CONTAINER | Kind.POD), _ if owner.unit:
+        case ((Kind.CONTAINER | Kind.POD), _) if owner.unit:
             return Row((Via.SYSTEMD, Via.CGROUPFS), f"{_RESTART}, or {_RELOAD}")
-        case (Kind.CONTAINER | Kind.POD), _:
+        case ((Kind.CONTAINER | Kind.POD), _):
             return Row((Via.CGROUPFS,), _RESTART)
         case Kind.UNIT, _:
             return Row((Via.SYSTEMD, Via.CGROUPFS), f"the unit is started again, or {_RELOAD}")

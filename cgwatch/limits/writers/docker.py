@@ -78,7 +78,9 @@ def _memory(
 ) -> None:
     memory, swap = after.get("memory.max"), after.get("memory.swap.max")
     if not isinstance(memory, int | float):
-        impossible |= dict.fromkeys(wanted, "it is not known what memory.max is, and Docker wants both at once")
+        impossible |= dict.fromkeys(
+            wanted, "it is not known what memory.max is, and Docker wants both at once"
+        )
         return
     if memory == math.inf and swap not in (None, math.inf):
         if "memory.swap.max" in wanted:
@@ -110,7 +112,9 @@ def _cpu(
         fields["CpuPeriod"] = period
         fields["CpuQuota"] = -1 if quota == math.inf else int(quota)
     elif quota == math.inf:
-        impossible |= dict.fromkeys(touched, "the container was made with --cpus, which Docker cannot take away")
+        impossible |= dict.fromkeys(
+            touched, "the container was made with --cpus, which Docker cannot take away"
+        )
     elif period != _NANO_PERIOD:
         impossible |= dict.fromkeys(
             touched, f"the container was made with --cpus, whose period is always {_NANO_PERIOD} us"
@@ -147,7 +151,8 @@ class DockerWriter:
             url = client._url("/containers/{0}/update", target.owner.container_id)  # noqa: SLF001 - no other way
             post = client._post_json  # noqa: SLF001 - update_container lacks NanoCpus
             answer = self._call(
-                target, lambda: client._result(post(url, data=dict(update.fields)), True)  # noqa: SLF001
+                target,
+                lambda: client._result(post(url, data=dict(update.fields)), True),  # noqa: SLF001
             )
         sent = " ".join(f"{name}={value}" for name, value in update.fields.items())
         return sent, tuple(f"Docker: {text}" for text in answer.get("Warnings") or ())
