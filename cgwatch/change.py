@@ -100,9 +100,12 @@ class CgroupState(Struct, frozen=True):
     reclaimable_bytes: int | None = None
     """Of it: page cache that is neither dirty nor locked, and slab of caches."""
     anon_bytes: int | None = None
+    """Of it: what can only go to swap, shared memory as well."""
     swap_usage_bytes: int | None = None
     processes: int | None = None
     """In this very cgroup."""
+    used: Mapping[Key, int] = {}
+    """How much of its other limits is used: ``pids.max``, ``hugetlb.2MB.max``."""
 
 
 class Tree(Struct, frozen=True):

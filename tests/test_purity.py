@@ -13,6 +13,13 @@ PACKAGE = Path(cgwatch.__file__).parent
 IMPURE = frozenset({"os", "socket", "time", "logging", "threading"})
 PURE = (
     "cgroup.formats",
+    "cgroup.knob",
+    "cgroup.knobs",
+    "cgroup.knob_values",
+    "cgroup.limit_text",
+    "cgroup.refusals",
+    "change",
+    "limits.effective",
     "model",
     "usage",
     "discovery.recognise",

@@ -144,14 +144,15 @@ def _by_hierarchy(hierarchies: Hierarchies) -> dict[Hierarchy, set[str]]:
 
 def _read(hierarchy: Hierarchy, path: str, name: str) -> dict[str, Value]:
     file = f"{hierarchy.locate(path)}/{name}"
-    raw = _text(file)
+    raw = read_file(file)
     try:
         return parse_file(hierarchy.version, name, raw)
     except FormatError as error:
         raise MalformedFileError(file, str(error)) from error
 
 
-def _text(file: str) -> bytes:
+def read_file(file: str) -> bytes:
+    """Return all of one file. Raises ``KernelFileError``."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
         try:
