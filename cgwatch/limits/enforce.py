@@ -1,25 +1,65 @@
-"""The one writer of limits: checks, records, writes, reads back, and undoes in time."""
+"""The one writer of limits: checks, records, writes, reads back, and undoes in time.
+
+The order of things is what makes a crash harmless: what is going to be done, and what was there before, is on
+the disk before the first write; what became of it is on the disk before anybody is told. ``resume`` undoes
+what lies between.
+
+An override is what somebody set. There is one for each limit of a cgroup, the newest; it ends by its time, by
+``reset`` or by another one, and only the first value before all of them, the baseline, is ever brought back.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from cgwatch.change import Actor, Key, Plan, Report, Request, Target, Tree
-from cgwatch.cgroup.knobs import Value
+from cgwatch.cgroup.knob import Value
+from cgwatch.cgroup.knobs import knob_of
+from cgwatch.change import (
+    Actor,
+    ActorKind,
+    Change,
+    Key,
+    Outcome,
+    Plan,
+    Report,
+    Request,
+    Result,
+    Target,
+    Tree,
+    Via,
+)
+from cgwatch.errors import CgroupGoneError, CgwatchError, FileMissingError
+from cgwatch.limits.lock import HostLock
+from cgwatch.limits.protect import protection
+from cgwatch.limits.record import Identity, Intent, OpenIntent, Override, Records
+from cgwatch.limits.transaction import Kernel, OwnerWriter, Pace, Transaction, bring_back
+from cgwatch.limits.verify import same
+from cgwatch.limits.writers.choice import Choice, choose
 from cgwatch.oom.observation import LimitWrite
+
+LOG = logging.getLogger(__name__)
+
+RESTORING = Actor(ActorKind.EXPIRY, "")
+LEAVING = Actor(ActorKind.AGENT, "")
+
+_MADE = frozenset({Result.APPLIED, Result.APPLIED_NOT_EFFECTIVE, Result.CLAMPED, Result.UNCHANGED})
+"""Results after which the limit is what somebody made of it."""
+_OVER = _MADE | {Result.GONE}
+"""Results of a restore after which there is nothing left to restore."""
 
 
 class Held(Struct, frozen=True):
-    """One override in force, as the agent's metrics and ``cgwatch limits`` show it."""
+    """One override in force, as the agent's metrics and the command line show it."""
 
     target: Target
     key: Key
     desired: Value
     applied: Value | None
-    """As last read; ``None``: not read since the start."""
+    """As last read; ``None``: it could not be."""
     effective: Value | None
     baseline: Value | None
     """What it goes back to."""
@@ -29,37 +69,448 @@ class Held(Struct, frozen=True):
     reason: str
 
 
+class Owner(OwnerWriter, Protocol):
+    """A writer that also says beforehand what it cannot do."""
+
+    def impossible(
+        self, target: Target, wanted: Mapping[Key, Value], now: Mapping[Key, Value]
+    ) -> Mapping[Key, str]:
+        """Return the limits that it cannot set, with the reasons. Raises a ``CgwatchError``."""
+
+
+class Ground(Kernel, Protocol):
+    """The kernel as the enforcer needs it: ``limits.ground``."""
+
+    @property
+    def boot_id(self) -> str:
+        """Of the machine's present run."""
+
+    @property
+    def own_paths(self) -> tuple[str, ...]:
+        """The cgroups that this process runs in."""
+
+    def identify(self, path: str) -> int:
+        """Return the inode of a cgroup. Raises ``FileMissingError``."""
+
+    def plan(self, request: Request, tree: Tree) -> Plan:
+        """Say what has to be done."""
+
+    def baseline(self, target: Target) -> Mapping[Key, Value]:
+        """Return what is written on the cgroup itself."""
+
+    def keep_baseline(self, target: Target, values: Mapping[Key, Value]) -> None:
+        """Write it there, if that is possible."""
+
+    def end(self) -> None:
+        """Let go of the hand that writes, after each request."""
+
+
+class Observer(Protocol):
+    """Learns what is done."""
+
+    def limit_written(self, knob: str, via: str, result: str, seconds: float, /) -> None:
+        """One change is over."""
+
+    def limit_conflicted(self, knob: str, /) -> None:
+        """A limit was not brought back, as somebody else has written it."""
+
+    def limit_restored(self, knob: str, /) -> None:
+        """A limit was brought back."""
+
+    def limit_drifted(self, knob: str, /) -> None:
+        """Somebody else has written over a limit."""
+
+
+class Rules(Struct, frozen=True):
+    """What the settings say of writing."""
+
+    protect: tuple[str, ...] = ()
+    on_exit: str = "keep"
+    follow_restarts: bool = True
+    read_only: bool = False
+
+
 class Enforcer:
     """Not thread-safe: one thread calls it, and may be kept waiting by the kernel for ``limits.deadline``.
 
-    Nothing here raises for what a kernel or an owner refuses: that is in the report. ``StorageError`` is
-    raised where the record cannot be written, and then nothing else was.
+    Nothing here raises for what the kernel or an owner refuses: that is in the report. ``StorageError`` is
+    raised where the record cannot be written, and then no limit was.
     """
+
+    def __init__(
+        self,
+        *,
+        ground: Ground,
+        records: Records,
+        owners: Mapping[Via, Owner],
+        lock: HostLock,
+        pace: Pace,
+        rules: Rules,
+        observer: Observer,
+        told: Callable[[LimitWrite], None],
+    ) -> None:
+        """``told`` learns of writes to memory, for the ledger of OOM kills."""
+        self._ground = ground
+        self._records = records
+        self._owners = owners
+        self._lock = lock
+        self._pace = pace
+        self._rules = rules
+        self._observer = observer
+        self._told = told
+
+    # -- what is asked for ---------------------------------------------------------------------------------
 
     def apply(self, request: Request) -> Report:
         """Carry out a request; a dry run plans it alone."""
-        raise NotImplementedError
+        try:
+            return self._apply(request, restores=False)
+        finally:
+            self._ground.end()
 
     def reset(self, target: Target, keys: Iterable[Key] | None, actor: Actor) -> Report:
         """Bring back what was there before the first override of each key; ``None``: of all keys."""
-        raise NotImplementedError
+        known = self.baselines(target)
+        wanted = known if keys is None else {key: known[key] for key in keys if key in known}
+        request = Request(target, wanted, actor, "reset")
+        unknown = () if keys is None else tuple(sorted(set(keys) - known.keys()))
+        if not wanted:
+            return Report(request, (), (f"cgwatch has changed nothing of {target.path} that it could reset",))
+        try:
+            report = self._apply(request, restores=True)
+        finally:
+            self._ground.end()
+        warnings = tuple(f"{key}: cgwatch has not changed it" for key in unknown)
+        return structs.replace(report, warnings=(*report.warnings, *warnings))
 
-    def expire(self, now_seconds: float) -> list[Report]:
-        """Undo the overrides whose time is over, if the values are still ours."""
-        raise NotImplementedError
+    def restore(self, target: Target, wanted: Mapping[Key, Value], actor: Actor, reason: str) -> Report:
+        """Bring back these values, and end the overrides of these keys where that was done."""
+        try:
+            return self._apply(Request(target, wanted, actor, reason), restores=True)
+        finally:
+            self._ground.end()
 
-    def resume(self) -> list[Report]:
-        """At a start: undo what a crash left half done, and what expired while nobody ran."""
-        raise NotImplementedError
+    def baselines(self, target: Target) -> Mapping[Key, Value]:
+        """Return what each limit of a cgroup goes back to."""
+        stored = self._records.baselines(self.identity(target))
+        return stored or (self._ground.baseline(target) if self._is_there(target) else {})
 
-    def leave(self) -> list[Report]:
-        """At the end: undo every override (``limits.on_exit: restore``), or leave them (``keep``)."""
-        raise NotImplementedError
+    def identity(self, target: Target) -> Identity:
+        """Return what tells a cgroup from all others."""
+        return Identity(self._ground.boot_id, target.path, target.inode)
 
-    def next_expiry_seconds(self) -> float | None:
-        """Return when ``expire`` has something to do next, since the epoch."""
-        raise NotImplementedError
+    # -- one request's way ---------------------------------------------------------------------------------
 
-    def held(self) -> tuple[Held, ...]:
-        """Return the overrides in force."""
-        raise NotImplementedError
+    def _apply(self, request: Request, *, restores: bool) -> Report:
+        reason = self._forbidden(request)
+        if reason:
+            return self._refused(request, reason)
+        try:
+            tree = self._ground.survey(request.target)
+        except (FileMissingError, CgroupGoneError) as error:
+            return self._gone(request, str(error), restores=restores)
+        except CgwatchError as error:
+            return self._refused(request, str(error))
+        state = tree.cgroups.get(request.target.path)
+        if state is None or state.inode != request.target.inode:
+            return self._gone(request, "another cgroup has its path now", restores=restores)
+        plan = self._ground.plan(request, tree)
+        if plan.refusals:
+            return self._refused(
+                request,
+                "not done, as another limit was refused",
+                {each.key: each.message for each in plan.refusals},
+            )
+        choice = self._choose(plan, tree)
+        warnings = (*plan.warnings, *choice.warnings)
+        if choice.refusals:
+            return self._refused(
+                request,
+                "not done, as another limit was refused",
+                {each.key: each.message for each in choice.refusals},
+            )
+        if request.dry_run:
+            return self._previewed(plan, choice, tree, warnings)
+        return self._carry_out(plan, choice, tree, warnings, restores=restores)
+
+    def _forbidden(self, request: Request) -> str | None:
+        target = request.target
+        if self._rules.read_only and not request.dry_run:
+            return "cgwatch only observes here (read_only: true in its configuration)"
+        if not self._lock.is_held and not request.dry_run:
+            holder = self._lock.holder()
+            return (
+                f"process {holder} writes the limits of this host"
+                if holder
+                else "another process writes limits"
+            ) + f" ({self._lock.path} is locked): ask that one, or end it"
+        try:
+            target.path.encode()
+        except UnicodeEncodeError:
+            return "its path is no text, so it cannot be recorded"
+        why = protection(
+            target.path, target.owner, own_paths=self._ground.own_paths, globs=self._rules.protect
+        )
+        return f"{target.path} is protected: {why}" if why else None
+
+    def _choose(self, plan: Plan, tree: Tree) -> Choice:
+        """Choose the ways; what an owner finds that it cannot do goes another way."""
+        target, keys = plan.request.target, [change.key for change in plan.changes]
+        unable: dict[Via, str] = {
+            via: f"the agent cannot speak to {via}"
+            for via in (Via.DOCKER, Via.SYSTEMD)
+            if via not in self._owners
+        }
+        impossible: dict[tuple[Via, Key], str] = {}
+        now = tree.cgroups[target.path].values
+        while True:
+            choice = choose(
+                plan.request.via, target, keys, versions=tree.versions, unable=unable, impossible=impossible
+            )
+            before = len(unable) + len(impossible)
+            for via in set(choice.ways.values()) - {Via.CGROUPFS}:
+                wanted = {each.key: each.to for each in plan.changes if choice.ways.get(each.key) is via}
+                try:
+                    found = self._owners[via].impossible(target, wanted, now)
+                except CgwatchError as error:
+                    unable[via] = str(error)
+                else:
+                    impossible |= {(via, key): why for key, why in found.items()}
+            if len(unable) + len(impossible) == before:
+                return choice
+
+    def _previewed(self, plan: Plan, choice: Choice, tree: Tree, warnings: tuple[str, ...]) -> Report:
+        now = self._pace.clock()
+        path = plan.request.target.path
+        outcomes = []
+        for change in plan.changes:
+            effective, whose = self._ground.effective(tree, path, change.key)
+            outcomes.append(
+                Outcome(
+                    change,
+                    Result.DRY_RUN,
+                    choice.ways[change.key],
+                    now,
+                    read_back=change.before,
+                    effective=effective,
+                    effective_path=whose,
+                    message=change.note,
+                )
+            )
+        outcomes += [self._unchanged(change, now) for change in plan.unchanged]
+        expires = None if plan.request.for_seconds is None else now + plan.request.for_seconds
+        return Report(plan.request, tuple(outcomes), warnings, expires_seconds=expires, steps=plan.steps)
+
+    def _carry_out(
+        self, plan: Plan, choice: Choice, tree: Tree, warnings: tuple[str, ...], *, restores: bool
+    ) -> Report:
+        request, now = plan.request, self._pace.clock()
+        identity = self.identity(request.target)
+        number = self._records.begin(identity.boot_id, now, Intent(plan, choice.ways, restores))
+        if not restores:
+            self._ground.keep_baseline(request.target, self._records.baselines(identity))
+        done: tuple[Outcome, ...] = ()
+        is_clean = True
+        if plan.changes:
+            transaction = Transaction(
+                plan, choice.ways, tree, kernel=self._ground, owners=self._owners, pace=self._pace
+            )
+            writes_memory = any(change.key.startswith("memory.") for change in plan.changes)
+            if writes_memory:
+                self._told(LimitWrite(request.target.path, now))
+            try:
+                done = transaction.run()
+            finally:
+                if writes_memory:
+                    self._told(LimitWrite(request.target.path, now, self._pace.clock()))
+            warnings = (*warnings, *transaction.warnings)
+            is_clean = transaction.is_clean
+        outcomes = (*done, *(self._unchanged(change, now) for change in plan.unchanged))
+        report = Report(request, outcomes, warnings, number)
+        report = self._recorded(report, identity, now, restores=restores, is_clean=is_clean)
+        for outcome in outcomes:
+            knob = knob_of(outcome.change.key).family
+            self._observer.limit_written(knob, outcome.via, outcome.result, outcome.duration_seconds)
+        self._log(report)
+        return report
+
+    def _recorded(
+        self, report: Report, identity: Identity, now: float, *, restores: bool, is_clean: bool
+    ) -> Report:
+        """Record the end of it: the overrides that it made, or those that are over."""
+        request, number = report.request, report.number or 0
+        expires = None if request.for_seconds is None else now + request.for_seconds
+        over = {
+            outcome.change.key
+            for outcome in report.outcomes
+            if outcome.result in (_OVER if restores else {Result.GONE, Result.REVERTED})
+        }
+        made = [
+            Override(
+                request.target,
+                outcome.change.key,
+                outcome.change.to if outcome.read_back is None else outcome.read_back,
+                outcome.via,
+                request.actor,
+                request.reason,
+                now,
+                expires,
+                number,
+            )
+            for outcome in report.outcomes
+            if not restores and outcome.result in _MADE
+        ]
+        pairs = [(identity, key) for key in over]
+        untouched = [] if restores or not is_clean else self._never_made(report.outcomes, identity)
+        self._records.complete(
+            number,
+            report.outcomes,
+            overrides=made,
+            dropped=pairs,
+            forgotten=[*pairs, *untouched],
+            boot_id=identity.boot_id,
+        )
+        if restores or untouched or over:
+            self._ground.keep_baseline(request.target, self._records.baselines(identity))
+        for key in over if restores else ():
+            self._observer.limit_restored(knob_of(key).family)
+        return structs.replace(report, expires_seconds=expires if made else None)
+
+    def _never_made(self, outcomes: Iterable[Outcome], identity: Identity) -> list[tuple[Identity, Key]]:
+        """Return baselines that were kept for a write that came to nothing."""
+        held = {override.key for each, override in self._records.overrides() if each == identity}
+        return [
+            (identity, outcome.change.key)
+            for outcome in outcomes
+            if outcome.result is Result.REFUSED and outcome.change.key not in held
+        ]
+
+    def take_back(self, left: OpenIntent) -> Report | None:
+        """Undo what a crash left half done; ``None``: it cannot be yet, so ask again later."""
+        try:
+            return self._take_back(left)
+        finally:
+            self._ground.end()
+
+    def _take_back(self, left: OpenIntent) -> Report | None:
+        plan, ways = left.intent.plan, left.intent.ways
+        target, now = plan.request.target, self._pace.clock()
+        identity = Identity(left.boot_id, target.path, target.inode)
+        changes = (*plan.changes, *plan.unchanged)
+        if left.boot_id != self._ground.boot_id or not self._is_there(target):
+            result, message = (
+                Result.GONE,
+                "cgwatch was ended in the middle of it, and the cgroup is gone since",
+            )
+        elif left.intent.restores:
+            result, message = Result.REFUSED, "cgwatch was ended in the middle of it: it is done again"
+        elif other := _foreign(plan, tree := self._ground.survey(target)):
+            result = Result.REVERTED
+            message = f"cgwatch was ended in the middle of it, and somebody else has written {other} since"
+        else:
+            problems = bring_back(plan, ways, tree, kernel=self._ground, owners=self._owners)
+            if problems:
+                LOG.error(
+                    "what was left half done cannot be undone yet",
+                    extra={"path": target.path, "problem": "; ".join(problems)},
+                )
+                return None
+            result, message = Result.REFUSED, "cgwatch was ended in the middle of it: it is as before"
+        outcomes = tuple(
+            Outcome(each, result, ways.get(each.key, Via.CGROUPFS), now, message=message) for each in changes
+        )
+        gone = [(identity, each.key) for each in changes] if result is Result.GONE else []
+        forgotten = gone or ([] if left.intent.restores else self._never_made(outcomes, identity))
+        self._records.complete(left.report, outcomes, dropped=gone, forgotten=forgotten, boot_id=left.boot_id)
+        if not gone:
+            self._ground.keep_baseline(target, self._records.baselines(identity))
+        report = Report(plan.request, outcomes, number=left.report)
+        self._log(report)
+        return report
+
+    # -- what comes to nothing -----------------------------------------------------------------------------
+
+    def _refused(self, request: Request, others: str, reasons: Mapping[Key, str] | None = None) -> Report:
+        messages = {key: (reasons or {}).get(key, others) for key in request.wanted}
+        messages |= reasons or {}
+        return self._noted(request, Result.REFUSED, messages)
+
+    def _gone(self, request: Request, message: str, *, restores: bool) -> Report:
+        messages = dict.fromkeys(request.wanted, f"{message}: nothing was written")
+        return self._noted(request, Result.GONE, messages, ends=restores)
+
+    def _noted(
+        self, request: Request, result: Result, messages: Mapping[Key, str], *, ends: bool = False
+    ) -> Report:
+        now = self._pace.clock()
+        outcomes = tuple(
+            Outcome(
+                Change(key, None, request.wanted.get(key, ""), request.wanted.get(key, "")),
+                result,
+                request.via,
+                now,
+                message=message,
+            )
+            for key, message in messages.items()
+        )
+        report = Report(request, outcomes)
+        if request.dry_run or self._rules.read_only:
+            return report
+        identity = self.identity(request.target)
+        rows = [
+            (request.target, request.actor, request.reason, request.for_seconds, outcome)
+            for outcome in outcomes
+        ]
+        pairs = [(identity, key) for key in messages] if ends else []
+        for outcome in outcomes:
+            self._observer.limit_written(outcome.change.key, outcome.via, outcome.result, 0.0)
+        try:
+            number = self._records.note(now, rows, dropped=pairs, forgotten=pairs, boot_id=identity.boot_id)
+        except UnicodeEncodeError:
+            return report
+        self._log(report)
+        return structs.replace(report, number=number)
+
+    def _unchanged(self, change: Change, now: float) -> Outcome:
+        return Outcome(change, Result.UNCHANGED, Via.CGROUPFS, now, read_back=change.before)
+
+    def _is_there(self, target: Target) -> bool:
+        try:
+            return self._ground.identify(target.path) == target.inode
+        except FileMissingError:
+            return False
+
+    def _log(self, report: Report) -> None:
+        request = report.request
+        for outcome in report.outcomes:
+            is_well = outcome.result in {Result.APPLIED, Result.UNCHANGED}
+            LOG.log(
+                logging.INFO if is_well else logging.WARNING,
+                "limit",
+                extra={
+                    "container": request.target.name or request.target.path,
+                    "limit": outcome.change.key,
+                    "to": outcome.change.to,
+                    "result": str(outcome.result),
+                    "by": f"{request.actor.kind} {request.actor.name}".strip(),
+                    "problem": outcome.message,
+                },
+            )
+
+
+def _foreign(plan: Plan, tree: Tree) -> str:
+    """Name the limits that are neither what they were nor what they were to become.
+
+    On v1 ``memory.swap.max`` is the difference of two files, and anything between two writes.
+    """
+    state = tree.cgroups[plan.request.target.path]
+    page_bytes, between = tree.node.page_bytes, tree.versions.get("memory") == 1
+    return ", ".join(
+        change.key
+        for change in plan.changes
+        if not (between and change.key == "memory.swap.max")
+        and not any(
+            same(change.key, state.values.get(change.key), each, page_bytes=page_bytes, via=Via.DOCKER)
+            for each in (change.before, change.to)
+        )
+    )

@@ -127,7 +127,7 @@ class Records:
                 (boot_id, seconds, msgspec.msgpack.encode(intent)),
             )
             number = _number(cursor)
-            for change in intent.plan.changes:
+            for change in (*intent.plan.changes, *intent.plan.unchanged):
                 row = _Row(target, request.actor, request.reason, request.for_seconds, change, None)
                 _insert(connection, number, seconds, row)
                 if change.before is not None and not intent.restores:
@@ -197,17 +197,17 @@ class Records:
 
         return self._storage.transact(work)
 
-    def follow(self, boot_id: str, override: Override, target: Target) -> None:
+    def follow(self, old: Identity, override: Override, boot_id: str, target: Target) -> None:
         """Let an override and its baseline be those of the cgroup that took the place of its own."""
-        old = override.target
+        where = (old.boot_id, old.path, old.inode, override.key)
         moved = msgspec.structs.replace(override, target=target)
 
         def work(connection: sqlite3.Connection) -> None:
-            where = (boot_id, old.path, old.inode, override.key)
             connection.execute(f"DELETE FROM limit_override WHERE {_HERE} AND key = ?", where)  # noqa: S608
             connection.execute(
-                f"UPDATE OR REPLACE limit_baseline SET path = ?, inode = ? WHERE {_HERE} AND key = ?",  # noqa: S608
-                (target.path, target.inode, *where),
+                "UPDATE OR REPLACE limit_baseline SET boot_id = ?, path = ?, inode = ?"
+                f" WHERE {_HERE} AND key = ?",  # noqa: S608 - it is constant
+                (boot_id, target.path, target.inode, *where),
             )
             self._settle(connection, boot_id, (moved,), (), ())
 
