@@ -18,8 +18,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 from cgwatch.cgroup.limit_files import NotOpenedError
 from cgwatch.errors import WriteDeadlineError
@@ -53,23 +51,12 @@ _ANSWER = struct.Struct("=ii")
 
 
 class Hand:
-    """Writes files, each within ``deadline_seconds``; a context manager, for one request.
-
-    Not thread-safe.
-    """
+    """Writes files, each within ``deadline_seconds``; to be ended after each request. Not thread-safe."""
 
     def __init__(self, deadline_seconds: float, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._deadline_seconds = deadline_seconds
         self._monotonic = monotonic
         self._child: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end()
 
     def write(self, path: str, raw: bytes) -> None:
         """Write the file once; as ``limit_files.write_file``, in the child.
@@ -83,7 +70,7 @@ class Hand:
         os.write(child.stdin.fileno(), struct.pack("=II", len(raw_path), len(raw)) + raw_path + raw)
         answer = self._answer(child.stdout.fileno())
         if answer is None:
-            self._end()
+            self.end()
             raise WriteDeadlineError(
                 path,
                 raw.decode("ascii", "replace"),
@@ -114,7 +101,7 @@ class Hand:
         self._child = child
         return child
 
-    def _end(self) -> None:
+    def end(self) -> None:
         """Kill the child; one that the kernel does not let go is reaped when it does."""
         child, self._child = self._child, None
         if child is None:

@@ -1,7 +1,7 @@
 """The record of limits in the database: the audit log, overrides with their time, baselines, intents.
 
-Everything about a cgroup is kept by its identity: boot, path and inode. A cgroup that is made anew at the same
-path has none of it, so nothing is ever brought back onto another one.
+Everything about a cgroup is kept by its identity: boot, path and inode. One that is made anew at the same path
+has none of it, so nothing is ever brought back onto another one.
 
 A request is recorded before its first write: its rows of the audit log (without a result), what every limit
 was before, and the plan. Whatever happens next, the end of it is recorded by ``complete``, by this process or
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -95,6 +95,12 @@ class _Row(Struct, frozen=True):
     outcome: Outcome | None
 
 
+class _Kept(Struct, frozen=True):
+    """What a limit was before."""
+
+    value: Value
+
+
 _FIND = """
     SELECT number, report, seconds, record FROM limit_change
     WHERE seconds >= :since
@@ -133,7 +139,14 @@ class Records:
                 if change.before is not None and not intent.restores:
                     connection.execute(
                         "INSERT OR IGNORE INTO limit_baseline VALUES (?, ?, ?, ?, ?, ?)",
-                        (boot_id, target.path, target.inode, change.key, seconds, _encoded(change.before)),
+                        (
+                            boot_id,
+                            target.path,
+                            target.inode,
+                            change.key,
+                            seconds,
+                            msgspec.msgpack.encode(_Kept(change.before)),
+                        ),
                     )
             return number
 
@@ -239,7 +252,8 @@ class Records:
     def open_intents(self) -> list[OpenIntent]:
         """Return what was begun and never completed, the oldest first."""
         rows = self._all(
-            "SELECT number, boot_id, seconds, intent FROM limit_report WHERE intent IS NOT NULL ORDER BY number"
+            "SELECT number, boot_id, seconds, intent FROM limit_report"
+            " WHERE intent IS NOT NULL ORDER BY number"
         )
         return [
             OpenIntent(number, boot_id, seconds, self._decoded(intent, Intent))
@@ -260,7 +274,7 @@ class Records:
             f"SELECT key, value FROM limit_baseline WHERE {_HERE}",  # noqa: S608 - it is constant
             (identity.boot_id, identity.path, identity.inode),
         )
-        return {key: self._decoded(value, Value) for key, value in rows}
+        return {key: self._decoded(value, _Kept).value for key, value in rows}
 
     def changes(
         self, *, since_seconds: float = 0, container: str | None = None, limit: int = -1
@@ -276,13 +290,17 @@ class Records:
         ]
 
     def prune(self, *, boot_id: str, before_seconds: float) -> int:
-        """Delete the audit log of before a time, and what is of cgroups of an earlier boot; return how many rows.
+        """Delete the audit log of before a time, and baselines of an earlier boot; return how many rows.
 
         A request that nobody has completed stays.
         """
 
         def work(connection: sqlite3.Connection) -> int:
-            connection.execute("DELETE FROM limit_baseline WHERE boot_id != ?", (boot_id,))
+            connection.execute(
+                "DELETE FROM limit_baseline WHERE boot_id != ?"
+                " AND (boot_id, path, inode, key) NOT IN (SELECT boot_id, path, inode, key FROM limit_override)",
+                (boot_id,),
+            )
             gone = connection.execute(
                 "DELETE FROM limit_change WHERE seconds < ? AND result IS NOT NULL", (before_seconds,)
             ).rowcount
@@ -293,14 +311,12 @@ class Records:
 
         return self._storage.transact(work)
 
-    def _all(
-        self, query: str, wanted: Sequence[object] | Mapping[str, object] = ()
-    ) -> list[tuple[object, ...]]:
+    def _all(self, query: str, wanted: Sequence[object] | Mapping[str, object] = ()) -> list[tuple[Any, ...]]:
         return self._storage.transact(lambda connection: connection.execute(query, wanted).fetchall())
 
-    def _decoded(self, record: object, kind: type[T]) -> T:
+    def _decoded(self, record: bytes, kind: type[T]) -> T:
         try:
-            return msgspec.msgpack.decode(record, type=kind)  # type: ignore[arg-type]  # a BLOB
+            return msgspec.msgpack.decode(record, type=kind)
         except msgspec.MsgspecError as error:
             raise StorageError(
                 f"{self._storage.path}: a record of limits that this version cannot read: {error}"
@@ -330,7 +346,3 @@ def _insert(connection: sqlite3.Connection, report: int, seconds: float, row: _R
             msgspec.msgpack.encode(row),
         ),
     )
-
-
-def _encoded(value: Value) -> bytes:
-    return msgspec.msgpack.encode(value)

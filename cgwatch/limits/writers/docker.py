@@ -14,7 +14,7 @@ The docker library's own ``update_container`` has no ``NanoCpus``, so the endpoi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,7 @@ class Update(Struct, frozen=True):
 
 
 def update_of(wanted: Mapping[Key, Value], now: Mapping[Key, Value], stored: Mapping[str, Any]) -> Update:
-    """Say in Docker's words what is ``wanted``. Pure.
+    """Say in Docker's words what is ``wanted``.
 
     ``now``: all limits of the cgroup. ``stored``: ``HostConfig`` of the container.
     """
@@ -130,11 +130,12 @@ class DockerWriter:
         self._base_url = base_url
         self._timeout_seconds = timeout_seconds
 
-    def plan(self, target: Target, wanted: Mapping[Key, Value], now: Mapping[Key, Value]) -> Update:
-        """Say what is going to be sent. Raises ``RuntimeUnavailableError`` or ``OwnerRefusedError``."""
+    def impossible(
+        self, target: Target, wanted: Mapping[Key, Value], now: Mapping[Key, Value]
+    ) -> Mapping[Key, str]:
+        """Return the limits that it cannot set. Raises as ``write``."""
         with closing(self._client()) as client:
-            stored = self._call(target, lambda: client.inspect_container(target.owner.container_id))
-        return update_of(wanted, now, stored.get("HostConfig") or {})
+            return self._update(client, target, wanted, now).impossible
 
     def write(
         self, target: Target, wanted: Mapping[Key, Value], now: Mapping[Key, Value]
@@ -144,35 +145,44 @@ class DockerWriter:
         Raises ``OwnerRefusedError`` with the daemon's words, ``RuntimeUnavailableError`` when it does not
         answer in time: then nobody knows whether it was done.
         """
-        update = self.plan(target, wanted, now)
-        if update.impossible:
-            raise OwnerRefusedError("; ".join(f"{key}: {why}" for key, why in update.impossible.items()))
         with closing(self._client()) as client:
-            url = client._url("/containers/{0}/update", target.owner.container_id)  # noqa: SLF001 - no other way
-            post = client._post_json  # noqa: SLF001 - update_container lacks NanoCpus
-            answer = self._call(
-                target,
-                lambda: client._result(post(url, data=dict(update.fields)), True),  # noqa: SLF001
-            )
+            update = self._update(client, target, wanted, now)
+            if update.impossible:
+                raise OwnerRefusedError("; ".join(f"{key}: {why}" for key, why in update.impossible.items()))
+            answer = _call(target, lambda: _post(client, target.owner.container_id or "", update.fields))
         sent = " ".join(f"{name}={value}" for name, value in update.fields.items())
         return sent, tuple(f"Docker: {text}" for text in answer.get("Warnings") or ())
+
+    def _update(
+        self, client: APIClient, target: Target, wanted: Mapping[Key, Value], now: Mapping[Key, Value]
+    ) -> Update:
+        container = target.owner.container_id or ""
+        stored = _call(target, lambda: client.inspect_container(container))
+        return update_of(wanted, now, stored.get("HostConfig") or {})
 
     def _client(self) -> APIClient:
         import docker  # noqa: PLC0415 - 8 MiB, for those who have Docker
 
         try:
-            return docker.APIClient(base_url=self._base_url, version="auto", timeout=self._timeout_seconds)
+            # A timeout may be a fraction, whatever the stubs say.
+            return docker.APIClient(self._base_url, version="auto", timeout=self._timeout_seconds)  # type: ignore[arg-type]
         except (docker.errors.DockerException, OSError) as error:
             raise RuntimeUnavailableError(f"{self._base_url}: Docker does not answer: {error}") from error
 
-    def _call(self, target: Target, work: Any) -> Any:  # noqa: ANN401 - JSON
-        import docker  # noqa: PLC0415 - as above
-        import requests  # noqa: PLC0415 - the library's own
 
-        name = target.name or target.owner.container_id
-        try:
-            return work()
-        except docker.errors.APIError as error:
-            raise OwnerRefusedError(f"Docker, container {name}: {error.explanation or error}") from error
-        except (docker.errors.DockerException, requests.RequestException, OSError) as error:
-            raise RuntimeUnavailableError(f"{self._base_url}: {error}") from error
+def _post(client: Any, container: str, fields: Mapping[str, int | str]) -> Any:  # noqa: ANN401 - below its stubs
+    url = client._url("/containers/{0}/update", container)  # noqa: SLF001 - its own update lacks NanoCpus
+    return client._result(client._post_json(url, data=dict(fields)), True)  # noqa: SLF001 - as above
+
+
+def _call(target: Target, work: Callable[[], Any]) -> Any:  # noqa: ANN401 - JSON
+    import docker  # noqa: PLC0415 - loaded already, there is a client
+    import requests  # noqa: PLC0415 - the same
+
+    name = target.name or target.owner.container_id
+    try:
+        return work()
+    except docker.errors.APIError as error:
+        raise OwnerRefusedError(f"Docker, container {name}: {error.explanation or error}") from error
+    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        raise RuntimeUnavailableError(f"container {name}: Docker does not answer: {error}") from error
