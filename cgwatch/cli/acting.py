@@ -104,5 +104,17 @@ def acting(settings: Settings, *, by_agent: bool, writes: bool = True) -> Iterat
         )
     from cgwatch.limits.wiring import alone  # noqa: PLC0415 - not where an agent does it
 
-    with alone(settings) as enforcer:
+    with _quiet(), alone(settings) as enforcer:
         yield _Own(enforcer)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out of the log what the command says itself; debugging has it."""
+    logger = logging.getLogger("cgwatch.limits")
+    before = logger.level
+    logger.setLevel(logging.DEBUG if logger.isEnabledFor(logging.DEBUG) else logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

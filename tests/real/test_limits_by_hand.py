@@ -185,6 +185,7 @@ def test_an_unknown_and_an_ambiguous_name_change_nothing(hand: Hand, v1_cgroups:
 
 
 def test_a_frozen_cgroup_stands_still_until_it_is_thawed(hand: Hand, v1_cgroups: V1Cgroups) -> None:
+    v1_cgroups.make("", "pids")
     freezer = v1_cgroups.make("", "freezer")
     process = v1_cgroups.start(freezer)
     assert process.stdin is not None
