@@ -34,6 +34,7 @@ from __future__ import annotations
 import errno
 import os
 
+_NAMES = "limits are named like the kernel's files, such as memory.max, cpu.max or pids.max"
 _LONGEST_NAME = 64  # that a message repeats
 
 
@@ -83,7 +84,7 @@ class UnknownLimitError(CgwatchError):
 
     def __init__(self, name: str, near: tuple[str, ...]) -> None:
         shown = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
-        advice = f"is it {' or '.join(near)}?" if near else "see the list of limits with --list"
+        advice = f"is it {' or '.join(near)}?" if near else _NAMES
         super().__init__(f"there is no limit {shown!r}; {advice}")
         self.name = name
         self.near = near
