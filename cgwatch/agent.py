@@ -24,10 +24,12 @@ from cgwatch.control.server import serve as serve_control
 from cgwatch.discovery.docker import DockerWatcher
 from cgwatch.discovery.runtime import Availability, Described, Forgotten, Lifecycle, Message, RuntimeWatcher
 from cgwatch.errors import KernelFileError
+from cgwatch.limits.desk import LimitsDesk, open_desk
 from cgwatch.metrics import families, strict
 from cgwatch.metrics.families.base import Family
 from cgwatch.metrics.labels import SCHEMES, Shown
 from cgwatch.metrics.own import OwnMetrics
+from cgwatch.metrics.own_limits import LimitMetrics
 from cgwatch.metrics.pages import LatestPages
 from cgwatch.metrics.render import Bounds, Renderer
 from cgwatch.metrics.selection import Selection
@@ -38,7 +40,7 @@ from cgwatch.oom.desk import OomDesk
 from cgwatch.oom.dialect import Told
 from cgwatch.oom.keeper import Keeper
 from cgwatch.oom.kernel_log import Start
-from cgwatch.oom.observation import LogLost
+from cgwatch.oom.observation import LimitWrite, LogLost
 from cgwatch.oom.sources import Look, Sources, SourceState
 from cgwatch.oom.tally import Tally
 from cgwatch.sampling.plan import Plan
@@ -61,7 +63,7 @@ class Stop(Struct, frozen=True):
     reason: str
 
 
-Inbox = queue.SimpleQueue[Message | oom_sources.Message | Stop]
+Inbox = queue.SimpleQueue[Message | oom_sources.Message | LimitWrite | Stop]
 
 
 class FailureLog:
@@ -146,10 +148,10 @@ class Agent:
                 for watcher in self._watchers:
                     watcher.ask(owner.container_id)
 
-    def take(self, message: Message | oom_sources.Message) -> None:
-        """Take what a runtime's watcher or the kernel told."""
+    def take(self, message: Message | oom_sources.Message | LimitWrite) -> None:
+        """Take what a runtime's watcher, the kernel or the writer of limits told."""
         match message:
-            case Told() | LogLost() | Look() | SourceState():
+            case Told() | LogLost() | Look() | SourceState() | LimitWrite():
                 if self._ooms is not None:
                     self._ooms.take(message)
             case Described(_, descriptions):
@@ -299,11 +301,14 @@ def run(settings: Settings) -> None:
         watchers=watchers,
         ooms=ooms,
     )
+    limits = _limits(settings, inbox, own, keeper)
     _stop_on_signals(inbox)
     agent.tick()
     server.start()
     if sources:
         sources.start()
+    if limits:
+        limits.start()
     for watcher in watchers:  # after the first tick: the docker library takes a while to import
         watcher.start()
     control_server = serve_control(settings.state_dir, pages, group=settings.control.group)
@@ -315,6 +320,8 @@ def run(settings: Settings) -> None:
         server.stop()
         if control_server:
             control_server.stop()
+        if limits:
+            limits.stop()
         for watcher in watchers:
             watcher.stop()
         if sources:
@@ -351,6 +358,14 @@ def _keeper(settings: Settings, own: OwnMetrics) -> tuple[Keeper | None, Storage
     )
     own.watch_oom(keeper)
     return keeper, storage
+
+
+def _limits(settings: Settings, inbox: Inbox, own: OwnMetrics, keeper: Keeper | None) -> LimitsDesk | None:
+    """Make what writes limits, where it may."""
+    metrics = LimitMetrics(own.registry)
+    desk = open_desk(settings, metrics, inbox.put)
+    metrics.watch(desk.held if desk else tuple, lambda: keeper.tally if keeper else None)
+    return desk
 
 
 def _sources(settings: Settings, sampler: Sampler, inbox: Inbox, own: OwnMetrics) -> Sources:

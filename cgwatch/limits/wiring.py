@@ -20,11 +20,14 @@ from cgwatch.limits.record import Records
 from cgwatch.limits.terms import Terms
 from cgwatch.limits.transaction import Pace
 from cgwatch.limits.writers.docker import DockerWriter
+from cgwatch.limits.writers.systemd import SystemdWriter
 from cgwatch.oom.observation import LimitWrite
 from cgwatch.settings import Settings
 from cgwatch.storage import DATABASE, Storage
 
 _LOCK = "limits.lock"
+_SYSTEMD = "/run/systemd/system"
+"""There where systemd is process 1 (sd_booted(3))."""
 
 
 class Office(Struct, frozen=True):
@@ -96,6 +99,8 @@ def _owners(settings: Settings) -> dict[Via, Owner]:
     docker = settings.discovery.docker
     if docker.enabled:
         owners[Via.DOCKER] = DockerWriter(docker.socket, timeout_seconds=settings.limits.deadline_seconds)
+    if os.path.isdir(_SYSTEMD):
+        owners[Via.SYSTEMD] = SystemdWriter(timeout_seconds=settings.limits.deadline_seconds)
     return owners
 
 

@@ -11,7 +11,7 @@ from cgwatch.cgroup.hierarchy import Hierarchy
 from cgwatch.model import Kind, Snapshot
 from cgwatch.oom.dialect import Told
 from cgwatch.oom.keeper import Keeper
-from cgwatch.oom.observation import LogLost
+from cgwatch.oom.observation import LimitWrite, LogLost
 from cgwatch.oom.sources import Look, Message, SourceState
 from cgwatch.oom.watching import Watched
 from cgwatch.sampling.followed import Followed
@@ -67,12 +67,12 @@ class OomDesk:
                 }
             )
 
-    def take(self, message: Message) -> None:
-        """Take what a source told."""
+    def take(self, message: Message | LimitWrite) -> None:
+        """Take what a source told, or whoever writes limits."""
         match message:
             case Told():
                 self.keeper.told(message)
-            case LogLost():
+            case LogLost() | LimitWrite():
                 self.keeper.observe(message)
             case Look(path):
                 self.keeper.looked(self._sampler.look(path))
