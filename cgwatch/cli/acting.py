@@ -111,9 +111,9 @@ def acting(settings: Settings, *, by_agent: bool, writes: bool = True) -> Iterat
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Leave out of the log what the command says itself; debugging has it."""
-    logger = logging.getLogger("cgwatch.limits")
+    logger = logging.getLogger("cgwatch.limits.enforce")
     before = logger.level
-    logger.setLevel(logging.DEBUG if logger.isEnabledFor(logging.DEBUG) else logging.WARNING)
+    logger.setLevel(logging.DEBUG if logger.isEnabledFor(logging.DEBUG) else logging.ERROR)
     try:
         yield
     finally:

@@ -21,7 +21,7 @@ _COLUMNS = (
     Column("NUMBER", right=True),
     Column("WHEN"),
     Column("CONTAINER", least=8),
-    Column("LIMIT", least=10),
+    Column("LIMIT"),
     Column("FROM", right=True),
     Column("TO", right=True),
     Column("RESULT"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from typing import TextIO
 
 from msgspec import Struct
 
@@ -26,9 +27,9 @@ class Column(Struct, frozen=True):
     """It is left out where cutting is not enough, the last such column first, and where nothing is known."""
 
 
-def terminal_columns() -> int | None:
-    """How wide standard output is; ``None``: it is no terminal."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+def terminal_columns(stream: TextIO | None = None) -> int | None:
+    """How wide standard output, or another stream, is; ``None``: it is no terminal."""
+    return shutil.get_terminal_size().columns if (stream or sys.stdout).isatty() else None
 
 
 def aligned(

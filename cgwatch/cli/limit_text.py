@@ -7,17 +7,17 @@ from collections.abc import Iterator
 
 from cgwatch.cgroup.knob import Value
 from cgwatch.cgroup.knob_values import format_value
-from cgwatch.change import Outcome, Report, Result, Step, Target
+from cgwatch.change import Outcome, Report, Result, Step, Target, Via
 from cgwatch.cli.columns import UNKNOWN, Column, aligned
 from cgwatch.cli.oom_text import local
-from cgwatch.cli.usage_table import printable
+from cgwatch.cli.usage_table import cut, printable
 from cgwatch.errors import UnknownLimitError
 from cgwatch.units import format_duration
 
 _PIPE_WIDTH = 100
 _LEAST_WIDTH = 40
 _DONE = (
-    Column("LIMIT", least=12),
+    Column("LIMIT"),
     Column("BEFORE", right=True),
     Column("NOW", right=True),
     Column("EFFECTIVE", right=True),
@@ -25,7 +25,7 @@ _DONE = (
     Column("RESULT"),
 )
 _PLANNED = (
-    Column("LIMIT", least=12),
+    Column("LIMIT"),
     Column("NOW", right=True),
     Column("THEN", right=True),
     Column("VIA", optional=True),
@@ -36,7 +36,7 @@ _PLANNED = (
 def report_lines(report: Report, width: int | None) -> Iterator[str]:
     """Give what became of one request, or what would become of it."""
     request = report.request
-    yield heading(request.target)
+    yield heading(request.target, width)
     outcomes = report.outcomes
     if request.dry_run:
         rows = [_planned(outcome) for outcome in outcomes]
@@ -58,11 +58,11 @@ def report_lines(report: Report, width: int | None) -> Iterator[str]:
         yield f"until {until} ({format_duration(request.for_seconds)}); then it is as before"
 
 
-def heading(target: Target) -> str:
-    """Return who it is, and where."""
-    name = target.name or target.owner.unit
-    path = printable(target.path)
-    return f"{printable(name)}  {path}" if name else path
+def heading(target: Target, width: int | None) -> str:
+    """Return who it is, and where; a path that is too long has its ends."""
+    name, path = target.name or target.owner.unit, printable(target.path)
+    start = f"{printable(name)}  " if name else ""
+    return start + (path if width is None else cut(path, max(width - len(start), _LEAST_WIDTH)))
 
 
 def value_text(key: str, value: Value | None) -> str:
@@ -92,7 +92,7 @@ def _done(outcome: Outcome) -> tuple[str, ...]:
         value_text(change.key, change.before),
         value_text(change.key, now),
         value_text(change.key, outcome.effective),
-        outcome.via,
+        _via(outcome),
         result_text(outcome.result),
     )
 
@@ -104,9 +104,14 @@ def _planned(outcome: Outcome) -> tuple[str, ...]:
         printable(change.key),
         value_text(change.key, change.before),
         value_text(change.key, change.to),
-        outcome.via,
+        _via(outcome),
         UNKNOWN if plain else result_text(outcome.result),
     )
+
+
+def _via(outcome: Outcome) -> str:
+    none = outcome.via is Via.AUTO or outcome.result is Result.UNCHANGED
+    return UNKNOWN if none else outcome.via
 
 
 def _notes(outcome: Outcome, target: Target) -> Iterator[str]:
@@ -125,14 +130,18 @@ def _steps(report: Report, width: int | None) -> Iterator[str]:
         return
     yield "steps:"
     for number, step in enumerate(report.steps, start=1):
-        yield from wrapped(_step(step, report.request.target), f"  {number}. ", width)
+        yield from wrapped(_step(step, report), f"  {number}. ", width)
 
 
-def _step(step: Step, target: Target) -> str:
+def _step(step: Step, report: Report) -> str:
+    target = report.request.target
+    ways = {outcome.via for outcome in report.outcomes if outcome.change.key in step.keys}
+    who = " ".join(sorted(ways - {Via.CGROUPFS}))
     where = "" if step.path == target.path else f" of {step.path}"
     waits = f", then wait for {step.waits_for}" if step.waits_for else ""
     undone = "" if step.undo is None else f" (undone by {step.undo.strip()!r})"
-    return f"write {step.text.strip()!r} to {step.file}{where}{waits}{undone}"
+    verb = f"let {who} write" if who else "write"
+    return f"{verb} {step.text.strip()!r} to {step.file}{where}{waits}{undone}"
 
 
 def wrapped(text: str, start: str, width: int | None) -> list[str]:

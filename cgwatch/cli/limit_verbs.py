@@ -121,10 +121,8 @@ def carried_out(
             reports.append(report)
     if output == "json":
         click.echo(json.dumps(builtins(reports), indent=2))
-    if not by_agent and any(report.expires_seconds is not None for report in reports):
-        click.echo(
-            "cgwatch: no agent runs here: the next one, or the next command, undoes it in time", err=True
-        )
+    if not by_agent and any(each.expires_seconds and not each.request.dry_run for each in reports):
+        click.echo("cgwatch: no agent runs; the next one, or the next command, undoes it then", err=True)
     if failed or not all(map(is_verified, reports)):
         click.get_current_context().exit(Exit.FAILURE)
 

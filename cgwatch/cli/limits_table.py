@@ -15,7 +15,7 @@ from cgwatch.limits.view import Limit, View
 from cgwatch.units import format_duration
 
 _COLUMNS = (
-    Column("LIMIT", least=12),
+    Column("LIMIT"),
     Column("CONFIGURED", right=True),
     Column("EFFECTIVE", right=True),
     Column("OF", optional=True, least=8),
@@ -31,7 +31,7 @@ def table(view: View, now_seconds: float, width: int | None) -> Iterator[str]:
 
     OF: whose limit is the effective one, if not its own. LEFT: until it is as before.
     """
-    yield heading(view.target)
+    yield heading(view.target, width)
     shown = [limit for limit in view.limits if not _bounds_nothing(limit)]
     yield from aligned(_COLUMNS, [_cells(limit, view, now_seconds) for limit in shown], width)
     for limit in view.limits:

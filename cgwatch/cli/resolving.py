@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 
 import click
 from click.shell_completion import CompletionItem
 
 from cgwatch import config
-from cgwatch.cli.columns import UNKNOWN, Column, aligned
+from cgwatch.cli.columns import UNKNOWN, Column, aligned, terminal_columns
 from cgwatch.cli.usage_table import printable
 from cgwatch.errors import CgwatchError, NameMeaningError
 from cgwatch.limits.resolve import Candidate, is_glob, names_of, resolve, similar
@@ -58,7 +59,7 @@ def _list(among: Sequence[Candidate]) -> None:
     if not among:
         return
     rows = [_row(each) for each in among[:_MOST_SHOWN]]
-    click.echo("\n".join(aligned(_COLUMNS, rows, None)), err=True)
+    click.echo("\n".join(aligned(_COLUMNS, rows, terminal_columns(sys.stderr))), err=True)
     if len(among) > _MOST_SHOWN:
         click.echo(f"... and {len(among) - _MOST_SHOWN} more", err=True)
 
