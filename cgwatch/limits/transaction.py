@@ -280,8 +280,12 @@ def way_of(step: Step, path: str, ways: Mapping[Key, Via], tree: Tree) -> Via:
     for key in step.keys:
         knob = knob_of(key)
         place = knob.place(tree.versions.get(knob.controller, 2))
-        if place is not None and place.file == step.file and key in ways:
+        if place is None or place.file != step.file:
+            continue
+        if key in ways:
             return ways[key]
+        if key == "memory.swap.max" and ways.get("memory.max") is Via.DOCKER:
+            return Via.DOCKER  # which sets both at once, always
     return Via.CGROUPFS
 
 

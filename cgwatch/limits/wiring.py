@@ -14,8 +14,9 @@ from cgwatch.change import Plan, Request, Tree, Via
 from cgwatch.errors import EnforcerBusyError
 from cgwatch.limits.enforce import Enforcer, Observer, Owner, Rules
 from cgwatch.limits.ground import RealGround
+from cgwatch.limits.guards import Guards
 from cgwatch.limits.lock import HostLock
-from cgwatch.limits.plan import Guards, plan
+from cgwatch.limits.plan import plan
 from cgwatch.limits.record import Records
 from cgwatch.limits.terms import Terms
 from cgwatch.limits.transaction import Pace
@@ -137,5 +138,5 @@ def alone(settings: Settings) -> Iterator[Enforcer]:
 def planner(settings: Settings) -> Callable[[Request, Tree], Plan]:
     """Return what plans requests within the guards of the settings."""
     limits = settings.limits
-    guards = Guards(host_reserve_bytes=limits.host_reserve_bytes, floor_bytes=limits.floor_bytes)
-    return lambda request, tree: plan(request, tree, guards)
+    guards = Guards(memory_floor_bytes=limits.floor_bytes, memory_reserve_bytes=limits.host_reserve_bytes)
+    return lambda request, tree: plan(request, tree, guards=guards)

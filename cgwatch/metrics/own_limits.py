@@ -8,7 +8,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from cgwatch.cgroup.knob import Value
 from cgwatch.limits.enforce import Held
 from cgwatch.oom.kill import Cause
 from cgwatch.oom.tally import Tally
@@ -104,8 +103,8 @@ class _Overrides(Collector):
             container = each.target.name or each.target.path
             states = {"desired": each.desired, "applied": each.applied, "effective": each.effective}
             for state, value in states.items():
-                if _is_number(value):
-                    limits.add_metric([container, each.key, state], float(value))
+                if isinstance(value, int | float):
+                    limits.add_metric([container, each.key, state], value)
             if each.expires_seconds is not None:
                 expiry.add_metric([container, each.key], each.expires_seconds)
         yield limits
@@ -125,7 +124,3 @@ class _Overrides(Collector):
     def describe(self) -> Iterable[Metric]:
         """Nothing: there may be no override yet when this is registered."""
         return []
-
-
-def _is_number(value: Value | None) -> bool:
-    return isinstance(value, int | float)
