@@ -20,11 +20,14 @@ from msgspec import Struct, structs
 
 from cgwatch.cgroup import hierarchy
 from cgwatch.cgroup.files import Descriptors, descriptor_budget
+from cgwatch.control.routes import Limits, NoLimits
 from cgwatch.control.server import serve as serve_control
 from cgwatch.discovery.docker import DockerWatcher
 from cgwatch.discovery.runtime import Availability, Described, Forgotten, Lifecycle, Message, RuntimeWatcher
 from cgwatch.errors import KernelFileError
 from cgwatch.limits.desk import LimitsDesk, open_desk
+from cgwatch.limits.desk import LimitsDesk
+from cgwatch.limits.viewer import Viewer
 from cgwatch.metrics import families, strict
 from cgwatch.metrics.families.base import Family
 from cgwatch.metrics.labels import SCHEMES, Shown
@@ -43,6 +46,7 @@ from cgwatch.oom.kernel_log import Start
 from cgwatch.oom.observation import LimitWrite, LogLost
 from cgwatch.oom.sources import Look, Sources, SourceState
 from cgwatch.oom.tally import Tally
+from cgwatch.proc.machine import read_boot_id
 from cgwatch.sampling.plan import Plan
 from cgwatch.sampling.sampler import Sampler
 from cgwatch.sampling.schedule import Schedule
@@ -311,7 +315,9 @@ def run(settings: Settings) -> None:
         limits.start()
     for watcher in watchers:  # after the first tick: the docker library takes a while to import
         watcher.start()
-    control_server = serve_control(settings.state_dir, pages, group=settings.control.group)
+    control_server = serve_control(
+        settings.state_dir, pages, _offered(settings, desk, sampler), settings.control.group
+    )
     LOG.info("serving metrics", extra={"url": f"{server.url}metrics", "interval_seconds": interval_seconds})
     gc.freeze()  # what is there now stays: the collector need not walk it again
     try:
@@ -331,6 +337,14 @@ def run(settings: Settings) -> None:
             keeper.save()
         if storage:
             storage.close()
+
+
+def _offered(settings: Settings, desk: LimitsDesk | None, sampler: Sampler) -> Limits | NoLimits:
+    """Return what the command line may ask for, or why it may not."""
+    if desk is None:
+        return NoLimits("read_only is set" if settings.read_only else "none can be recorded; its log says why")
+    viewer = Viewer(sampler.hierarchies, desk.records, settings, read_boot_id(settings.roots.proc))
+    return Limits(desk, desk.records, viewer)
 
 
 def _keeper(settings: Settings, own: OwnMetrics) -> tuple[Keeper | None, Storage | None]:

@@ -135,7 +135,9 @@ def _steps(report: Report, width: int | None) -> Iterator[str]:
 
 def _step(step: Step, report: Report) -> str:
     target = report.request.target
-    ways = {outcome.via for outcome in report.outcomes if outcome.change.key in step.keys}
+    known = {outcome.change.key: outcome.via for outcome in report.outcomes}
+    # A step that goes with a change, and changes nothing itself, goes by the same way.
+    ways = {known[key] for key in step.keys if key in known} or set(known.values()) - {Via.AUTO}
     who = " ".join(sorted(ways - {Via.CGROUPFS}))
     where = "" if step.path == target.path else f" of {step.path}"
     waits = f", then wait for {step.waits_for}" if step.waits_for else ""

@@ -75,6 +75,13 @@ class Limits(Struct, frozen=True):
     views: Views
 
 
+class NoLimits(Struct, frozen=True):
+    """Of an agent that changes none."""
+
+    why: str
+    """Ends a sentence that begins with "this agent changes no limits: "."""
+
+
 class _RefusedError(Exception):
     """A request is not answered; ``status`` and words say why."""
 
@@ -106,7 +113,7 @@ class _Guard:
 class _Routes:
     """The handlers; all of them run in the server's thread."""
 
-    def __init__(self, pages: LatestPages, limits: Limits | None, writers: Executor) -> None:
+    def __init__(self, pages: LatestPages, limits: Limits | NoLimits, writers: Executor) -> None:
         self._pages = pages
         self._limits = limits
         self._writers = writers
@@ -157,10 +164,8 @@ class _Routes:
     async def _done(self, work: Callable[[Limits], object]) -> Response:
         """Let a worker do it: a write may wait until the kernel has reclaimed memory."""
         offered = self._limits
-        if offered is None:
-            raise _RefusedError(
-                HTTPStatus.CONFLICT, "this agent changes no limits; the first lines of its log say why"
-            )
+        if isinstance(offered, NoLimits):
+            raise _RefusedError(HTTPStatus.CONFLICT, f"this agent changes no limits: {offered.why}")
         if self._waiting >= MOST_WAITING:
             raise _RefusedError(
                 HTTPStatus.SERVICE_UNAVAILABLE, f"{MOST_WAITING} requests wait already; try again later"
@@ -245,7 +250,7 @@ async def _failed(_: Request, error: Exception) -> Response:
     )
 
 
-def make_app(pages: LatestPages, limits: Limits | None, access: Access, writers: Executor) -> ASGIApp:
+def make_app(pages: LatestPages, limits: Limits | NoLimits, access: Access, writers: Executor) -> ASGIApp:
     """Make the application of the control socket, without a socket or a thread.
 
     ``writers`` carry out what takes time; whatever comes must have its ``Peer`` in the state of its scope.

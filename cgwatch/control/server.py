@@ -17,7 +17,7 @@ from cgwatch.control.access import access_of
 from cgwatch.errors import ListenError
 
 if TYPE_CHECKING:
-    from cgwatch.control.routes import Limits
+    from cgwatch.control.routes import Limits, NoLimits
     from cgwatch.metrics.pages import LatestPages
     from cgwatch.metrics.serving import ServerThread
 
@@ -46,12 +46,12 @@ class ControlServer:
 
 
 def serve(
-    state_dir: str, pages: LatestPages, limits: Limits | None = None, group: str | None = None
+    state_dir: str, pages: LatestPages, limits: Limits | NoLimits, group: str | None = None
 ) -> ControlServer | None:
     """Serve ``pages`` to the command line; ``None`` where that cannot be, and the log says why.
 
     An agent without a control socket still serves metrics, so nothing is raised. ``limits``: what changes
-    them; ``None``: this agent changes none. ``group``: whose members may use the socket, too.
+    them, or why nobody does. ``group``: whose members may use the socket, too.
     """
     path = socket_path(state_dir)
     try:
@@ -69,7 +69,7 @@ def serve(
 
 
 def _serve(
-    state_dir: str, path: str, pages: LatestPages, limits: Limits | None, group: str | None
+    state_dir: str, path: str, pages: LatestPages, limits: Limits | NoLimits, group: str | None
 ) -> ControlServer:
     """Open the socket and start the thread; raises ``OSError`` or ``ListenError`` and then leaves nothing."""
     from cgwatch.control.routes import make_app  # noqa: PLC0415 - starlette, not for clients

@@ -22,7 +22,7 @@ from cgwatch.change import Result as Became
 from cgwatch.cli import cli
 from cgwatch.cli.changes_table import comma_separated, table
 from cgwatch.cli.limit_text import report_lines
-from cgwatch.control.routes import Limits
+from cgwatch.control.routes import Limits, NoLimits
 from cgwatch.control.server import serve
 from cgwatch.discovery.recognise import recognise
 from cgwatch.limits.effective import Effective
@@ -109,7 +109,7 @@ def report(request: Request) -> Report:
 def agent(desk: Desk | None, names: dict[str, str]) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="cgwtest-") as folder:
         pages = cast("LatestPages", SimpleNamespace(previous=None, snapshot=snapshot(names)))
-        server = serve(f"{folder}/state", pages, Limits(desk, desk, desk) if desk else None)
+        server = serve(f"{folder}/state", pages, Limits(desk, desk, desk) if desk else NoLimits("why"))
         assert server is not None
         try:
             yield f"{folder}/state"

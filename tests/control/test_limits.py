@@ -33,7 +33,7 @@ from cgwatch.change import (
 )
 from cgwatch.control import Reset, client, routes, socket_path
 from cgwatch.control.client import apply, fetch, fetch_candidates, reset
-from cgwatch.control.routes import MOST_BYTES, Limits
+from cgwatch.control.routes import MOST_BYTES, Limits, NoLimits
 from cgwatch.control.server import serve
 from cgwatch.discovery.recognise import recognise
 from cgwatch.errors import AgentRefusedError, AgentUnreachableError, EnforcerBusyError
@@ -111,7 +111,7 @@ def served(desk: Desk | None, group: str | None = None) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="cgwtest-") as folder:
         Path(folder).chmod(0o755)
         state_dir = f"{folder}/state"
-        server = serve(state_dir, pages(), Limits(desk, desk, desk) if desk else None, group)
+        server = serve(state_dir, pages(), Limits(desk, desk, desk) if desk else NoLimits("why"), group)
         assert server is not None
         try:
             yield state_dir
@@ -211,7 +211,10 @@ def test_what_is_not_done_is_said_in_words(error: Exception, says: str) -> None:
 
 
 def test_an_agent_that_changes_nothing_says_so() -> None:
-    with served(None) as state_dir, pytest.raises(AgentRefusedError, match="this agent changes no limits"):
+    with (
+        served(None) as state_dir,
+        pytest.raises(AgentRefusedError, match="this agent changes no limits: why"),
+    ):
         apply(state_dir, request())
 
 

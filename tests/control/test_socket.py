@@ -22,6 +22,7 @@ from cgwatch.cgroup.cpu import CpuStats
 from cgwatch.cgroup.hierarchy import Layout
 from cgwatch.control import client, socket_path
 from cgwatch.control.client import fetch_rows
+from cgwatch.control.routes import NoLimits
 from cgwatch.control.server import ControlServer, serve
 from cgwatch.discovery.recognise import recognise
 from cgwatch.errors import AgentUnreachableError, ListenError
@@ -44,6 +45,7 @@ def pages_of(previous: Snapshot | None, latest: Snapshot | None) -> LatestPages:
     return cast("LatestPages", SimpleNamespace(previous=previous, snapshot=latest))
 
 
+NONE = NoLimits("for a test")
 PAGES = pages_of(snapshot(10.0), snapshot(14.0))
 
 
@@ -56,7 +58,7 @@ def state_dir() -> Iterator[str]:
 
 @contextmanager
 def served(state_dir: str, pages: LatestPages = PAGES) -> Iterator[ControlServer]:
-    server = serve(state_dir, pages)
+    server = serve(state_dir, pages, NONE)
     assert server is not None
     try:
         yield server
@@ -82,7 +84,7 @@ def refused(state_dir: str, caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
     """Serve where it cannot be; give what the one warning says."""
     caplog.clear()
     with caplog.at_level(logging.WARNING):
-        assert serve(state_dir, PAGES) is None
+        assert serve(state_dir, PAGES, NONE) is None
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert vars(record)["path"] == socket_path(state_dir)
@@ -173,8 +175,9 @@ def test_the_socket_of_a_killed_agent_is_replaced(state_dir: str) -> None:
 def test_an_agent_in_another_process_that_was_killed_leaves_nothing_in_the_way(state_dir: str) -> None:
     code = (
         "import sys, signal, types\n"
+        "from cgwatch.control.routes import NoLimits\n"
         "from cgwatch.control.server import serve\n"
-        "assert serve(sys.argv[1], types.SimpleNamespace(previous=None, snapshot=None))\n"
+        "assert serve(sys.argv[1], types.SimpleNamespace(previous=None, snapshot=None), NoLimits(''))\n"
         "print('ready', flush=True)\n"
         "signal.pause()\n"
     )
@@ -183,7 +186,7 @@ def test_an_agent_in_another_process_that_was_killed_leaves_nothing_in_the_way(s
     ) as agent:
         assert agent.stdout is not None
         assert agent.stdout.readline() == "ready\n"
-        assert serve(state_dir, PAGES) is None
+        assert serve(state_dir, PAGES, NONE) is None
         agent.kill()
         agent.wait(10)
 
