@@ -16,7 +16,7 @@ from cgwatch.cgroup.limit_files import holder, inode_of
 from cgwatch.change import Actor, ActorKind, Request, Target
 from cgwatch.discovery.recognise import recognise
 from cgwatch.limits.wiring import Office, open_office
-from cgwatch.settings import Limits, Settings
+from cgwatch.settings import Discovery, Docker, Limits, Settings
 from cgwatch.storage import DATABASE, Storage
 
 if TYPE_CHECKING:
@@ -107,13 +107,22 @@ class Told:
 class Bench:
     """An office that writes real limits, by a clock that can be put forward."""
 
-    def __init__(self, state_dir: Path, limits: Limits | None = None, *, lock: Path | None = None) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        limits: Limits | None = None,
+        *,
+        lock: Path | None = None,
+        docker_url: str | None = None,
+    ) -> None:
+        """Without ``docker_url`` nothing is ever said to a Docker daemon."""
         self.state_dir = state_dir
         self.settings = Settings(
             state_dir=str(state_dir),
             limits=structs.replace(
                 limits or Limits(), verify_after_seconds=0.02, lock=str(lock or state_dir / "limits.lock")
             ),
+            discovery=Discovery(Docker(enabled=docker_url is not None, socket=docker_url or "unix:///none")),
         )
         self.ahead_seconds = 0.0
         self.told = Told()
