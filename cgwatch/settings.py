@@ -305,7 +305,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
         float,
         Meta(
             ge=0,
-            le=60,
+            le=300,
             description="Time after a write until the limit is read again, to see that it stays.",
             extra={"notation": DURATION},
         ),
@@ -349,7 +349,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     keep_seconds: Annotated[
         float,
         Meta(
-            ge=60,
+            ge=1,
             le=3650 * 86400,
             description="How long changes of limits are stored in the state directory.",
             extra={"notation": DURATION},

@@ -63,20 +63,21 @@ def open_office(
     *,
     observer: Observer | None = None,
     told: Callable[[LimitWrite], None] = lambda _: None,
-    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.time,
+    planned: Callable[[Request, Tree], Plan] | None = None,
 ) -> Office:
     """Make what writes limits. Raises ``NoCgroupsError`` or a ``KernelFileError``."""
     limits, watched = settings.limits, observer or Nobody()
     ground = RealGround(
         hierarchy.find(settings.roots.proc, settings.roots.cgroup),
-        planner(settings),
+        planned or planner(settings),
         proc_root=settings.roots.proc,
         sys_root=settings.roots.sys,
         deadline_seconds=limits.deadline_seconds,
     )
     records = Records(storage)
     lock = HostLock(limits.lock, os.path.join(settings.state_dir, _LOCK))
-    pace = Pace(time.time, time.monotonic, sleep, limits.verify_after_seconds, limits.deadline_seconds)
+    pace = Pace(clock, time.monotonic, time.sleep, limits.verify_after_seconds, limits.deadline_seconds)
     rules = Rules(limits.protect, limits.on_exit, limits.follow_restarts, settings.read_only)
     owners = _owners(settings)
     enforcer = Enforcer(

@@ -14,6 +14,7 @@ The docker library's own ``update_container`` has no ``NanoCpus``, so the endpoi
 from __future__ import annotations
 
 import math
+import socket
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -49,8 +50,9 @@ def update_of(wanted: Mapping[Key, Value], now: Mapping[Key, Value], stored: Map
     """
     fields: dict[str, int | str] = {}
     impossible: dict[Key, str] = {}
-    after = {**now, **wanted}
+    after: dict[Key, Value] = {**now, **wanted}
     if "memory.max" in wanted or "memory.swap.max" in wanted:
+        after.setdefault("memory.swap.max", _stored_swap(stored))
         _memory(wanted, now, after, fields, impossible)
     if "cpu.max" in wanted or "cpu.max.period" in wanted:
         _cpu(wanted, after, stored, fields, impossible)
@@ -95,6 +97,12 @@ def _memory(
         fields["MemorySwap"] = UNLIMITED_BYTES  # -1 would not reach the running container
     else:
         fields["MemorySwap"] = -1
+
+
+def _stored_swap(stored: Mapping[str, Any]) -> Value:
+    """Return what swap alone may be, for a container that has no cgroup to look at."""
+    memory, both = stored.get("Memory") or 0, stored.get("MemorySwap") or 0
+    return both - memory if memory > 0 and both >= memory else math.inf
 
 
 def _cpu(
@@ -161,6 +169,8 @@ class DockerWriter:
         return update_of(wanted, now, stored.get("HostConfig") or {})
 
     def _client(self) -> APIClient:
+        if self._base_url.startswith("unix://"):
+            _knock(self._base_url.removeprefix("unix://"), self._timeout_seconds)
         import docker  # noqa: PLC0415 - 8 MiB, for those who have Docker
 
         try:
@@ -168,6 +178,16 @@ class DockerWriter:
             return docker.APIClient(self._base_url, version="auto", timeout=self._timeout_seconds)  # type: ignore[arg-type]
         except (docker.errors.DockerException, OSError) as error:
             raise RuntimeUnavailableError(f"{self._base_url}: Docker does not answer: {error}") from error
+
+
+def _knock(path: str, timeout_seconds: float) -> None:
+    """Find out whether anybody listens, before docker-py is loaded, which would leak a socket."""
+    with socket.socket(socket.AF_UNIX) as channel:
+        channel.settimeout(timeout_seconds)
+        try:
+            channel.connect(path)
+        except OSError as error:
+            raise RuntimeUnavailableError(f"{path}: Docker does not answer: {error}") from error
 
 
 def _post(client: Any, container: str, fields: Mapping[str, int | str]) -> Any:  # noqa: ANN401 - below its stubs
