@@ -26,7 +26,6 @@ from cgwatch.discovery.docker import DockerWatcher
 from cgwatch.discovery.runtime import Availability, Described, Forgotten, Lifecycle, Message, RuntimeWatcher
 from cgwatch.errors import KernelFileError
 from cgwatch.limits.desk import LimitsDesk, open_desk
-from cgwatch.limits.desk import LimitsDesk
 from cgwatch.limits.viewer import Viewer
 from cgwatch.metrics import families, strict
 from cgwatch.metrics.families.base import Family
@@ -316,7 +315,7 @@ def run(settings: Settings) -> None:
     for watcher in watchers:  # after the first tick: the docker library takes a while to import
         watcher.start()
     control_server = serve_control(
-        settings.state_dir, pages, _offered(settings, desk, sampler), settings.control.group
+        settings.state_dir, pages, _offered(settings, limits, sampler), settings.control.group
     )
     LOG.info("serving metrics", extra={"url": f"{server.url}metrics", "interval_seconds": interval_seconds})
     gc.freeze()  # what is there now stays: the collector need not walk it again
@@ -342,7 +341,9 @@ def run(settings: Settings) -> None:
 def _offered(settings: Settings, desk: LimitsDesk | None, sampler: Sampler) -> Limits | NoLimits:
     """Return what the command line may ask for, or why it may not."""
     if desk is None:
-        return NoLimits("read_only is set" if settings.read_only else "none can be recorded; its log says why")
+        return NoLimits(
+            "read_only is set" if settings.read_only else "none can be recorded; its log says why"
+        )
     viewer = Viewer(sampler.hierarchies, desk.records, settings, read_boot_id(settings.roots.proc))
     return Limits(desk, desk.records, viewer)
 
