@@ -20,13 +20,12 @@ from msgspec import Struct, structs
 
 from cgwatch.cgroup import hierarchy
 from cgwatch.cgroup.files import Descriptors, descriptor_budget
-from cgwatch.control.routes import Limits, NoLimits
+from cgwatch.control.routes import offered
 from cgwatch.control.server import serve as serve_control
 from cgwatch.discovery.docker import DockerWatcher
 from cgwatch.discovery.runtime import Availability, Described, Forgotten, Lifecycle, Message, RuntimeWatcher
 from cgwatch.errors import KernelFileError
 from cgwatch.limits.desk import LimitsDesk, open_desk
-from cgwatch.limits.viewer import Viewer
 from cgwatch.metrics import families, strict
 from cgwatch.metrics.families.base import Family
 from cgwatch.metrics.labels import SCHEMES, Shown
@@ -45,7 +44,6 @@ from cgwatch.oom.kernel_log import Start
 from cgwatch.oom.observation import LimitWrite, LogLost
 from cgwatch.oom.sources import Look, Sources, SourceState
 from cgwatch.oom.tally import Tally
-from cgwatch.proc.machine import read_boot_id
 from cgwatch.sampling.plan import Plan
 from cgwatch.sampling.sampler import Sampler
 from cgwatch.sampling.schedule import Schedule
@@ -315,7 +313,7 @@ def run(settings: Settings) -> None:
     for watcher in watchers:  # after the first tick: the docker library takes a while to import
         watcher.start()
     control_server = serve_control(
-        settings.state_dir, pages, _offered(settings, limits, sampler), settings.control.group
+        settings.state_dir, pages, offered(settings, limits, sampler.hierarchies), settings.control.group
     )
     LOG.info("serving metrics", extra={"url": f"{server.url}metrics", "interval_seconds": interval_seconds})
     gc.freeze()  # what is there now stays: the collector need not walk it again
@@ -336,16 +334,6 @@ def run(settings: Settings) -> None:
             keeper.save()
         if storage:
             storage.close()
-
-
-def _offered(settings: Settings, desk: LimitsDesk | None, sampler: Sampler) -> Limits | NoLimits:
-    """Return what the command line may ask for, or why it may not."""
-    if desk is None:
-        return NoLimits(
-            "read_only is set" if settings.read_only else "none can be recorded; its log says why"
-        )
-    viewer = Viewer(sampler.hierarchies, desk.records, settings, read_boot_id(settings.roots.proc))
-    return Limits(desk, desk.records, viewer)
 
 
 def _keeper(settings: Settings, own: OwnMetrics) -> tuple[Keeper | None, Storage | None]:

@@ -100,10 +100,12 @@ def carried_out(
     """
     among, by_agent = candidates_of(settings)
     if by_agent and not all(resolve(name, among) for name in names):
-        # It may have begun since the agent's last tick.
-        known = {(each.path, each.inode) for each in among}
-        new = (each for each in own_candidates(settings) if (each.path, each.inode) not in known)
-        among = (*among, *new)
+        # It may have begun since the agent's last tick, or Docker have told the agent no name so far.
+        own = {(each.path, each.inode): each for each in own_candidates(settings)}
+        told = {(each.path, each.inode): each for each in among}
+        among = tuple(
+            (own | {key: each for key, each in told.items() if each.name or key not in own}).values()
+        )
     targets = chosen(names, among, everything=everything)
     reports: list[Report] = []
     failed = False

@@ -19,15 +19,20 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cgwatch import change, usage
+from cgwatch.cgroup.hierarchy import Hierarchies
 from cgwatch.change import Actor, ActorKind, Key, Report, Target
 from cgwatch.control import WRITE_SECONDS, Reset
 from cgwatch.control.access import Access
 from cgwatch.discovery.recognise import recognise
 from cgwatch.errors import CgwatchError
+from cgwatch.limits.desk import LimitsDesk
 from cgwatch.limits.resolve import candidates
+from cgwatch.limits.viewer import Viewer
 from cgwatch.limits.wire import WireError, decode, encode
 from cgwatch.metrics.pages import LatestPages
 from cgwatch.peer import Peer
+from cgwatch.proc.machine import read_boot_id
+from cgwatch.settings import Settings
 
 LOG = logging.getLogger(__name__)
 
@@ -80,6 +85,16 @@ class NoLimits(Struct, frozen=True):
 
     why: str
     """Ends a sentence that begins with "this agent changes no limits: "."""
+
+
+def offered(settings: Settings, desk: LimitsDesk | None, hierarchies: Hierarchies) -> Limits | NoLimits:
+    """Return what an agent with this desk offers. Raises a ``KernelFileError``."""
+    if desk is None:
+        return NoLimits(
+            "read_only is set" if settings.read_only else "none can be recorded; its log says why"
+        )
+    viewer = Viewer(hierarchies, desk.records, settings, read_boot_id(settings.roots.proc))
+    return Limits(desk, desk.records, viewer)
 
 
 class _RefusedError(Exception):
