@@ -12,7 +12,7 @@ from cgwatch.cgroup import hierarchy
 from cgwatch.change import Actor, ActorKind, Key, Report, Request, Target
 from cgwatch.cli.names import described_by_docker
 from cgwatch.control import Reset, client
-from cgwatch.errors import AgentUnreachableError, CgwatchError
+from cgwatch.errors import AgentUnreachableError
 from cgwatch.limits.enforce import Enforcer
 from cgwatch.limits.listing import containers
 from cgwatch.limits.resolve import Candidate, candidates
@@ -20,10 +20,6 @@ from cgwatch.peer import user_name
 from cgwatch.settings import Settings
 
 LOG = logging.getLogger(__name__)
-
-
-class ReadOnlyError(CgwatchError):
-    """The configuration forbids to write a limit."""
 
 
 class Hands(Protocol):
@@ -90,18 +86,14 @@ def own_candidates(settings: Settings) -> tuple[Candidate, ...]:
 
 
 @contextmanager
-def acting(settings: Settings, *, by_agent: bool, writes: bool = True) -> Iterator[Hands]:
-    """Give the hands of the agent, or our own with the host's lock held; ``writes``: not just dry runs.
+def acting(settings: Settings, *, by_agent: bool) -> Iterator[Hands]:
+    """Give the hands of the agent, or our own with the host's lock held.
 
-    Raises ``ReadOnlyError``, or ``EnforcerBusyError`` where another process holds the lock.
+    Raises ``EnforcerBusyError`` where another process holds the lock, or ``StorageError``.
     """
     if by_agent:
         yield _Agents(settings.state_dir)
         return
-    if settings.read_only and writes:
-        raise ReadOnlyError(
-            "read_only is set, so no limit is written; cgwatch config check --print says where"
-        )
     from cgwatch.limits.wiring import alone  # noqa: PLC0415 - not where an agent does it
 
     with _quiet(), alone(settings) as enforcer:

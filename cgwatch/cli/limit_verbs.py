@@ -92,7 +92,6 @@ def carried_out(
     work: Work,
     *,
     everything: bool = False,
-    writes: bool = True,
 ) -> None:
     """Do ``work`` to whatever the names mean, say what became of it, and end the process as it went.
 
@@ -109,7 +108,7 @@ def carried_out(
     targets = chosen(names, among, everything=everything)
     reports: list[Report] = []
     failed = False
-    with acting(settings, by_agent=by_agent, writes=writes) as hands:
+    with acting(settings, by_agent=by_agent) as hands:
         for each in targets:
             try:
                 report = work(hands, each)

@@ -78,4 +78,4 @@ def set_limit(  # noqa: PLR0913 - one for each flag
                 click.echo(f"cgwatch: --force: {printable(warning)}", err=True)
         return hands.apply(wanted)
 
-    carried_out(settings, names, output, work, everything=everything, writes=not dry_run)
+    carried_out(settings, names, output, work, everything=everything)

@@ -116,6 +116,11 @@ def _words(content: bytes) -> str:
 def _unreachable(state_dir: str, error: Exception, reason: str = "") -> AgentUnreachableError:
     known = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
     nobody = isinstance(error, FileNotFoundError | NotADirectoryError | ConnectionRefusedError)
+    if isinstance(error, PermissionError):
+        return AgentUnreachableError(
+            f"{socket_path(state_dir)} may not be used by this user ({known}); try as root, as the agent's"
+            " user, or as a member of the group that control.group names"
+        )
     return AgentUnreachableError(
         f"no agent answers on {socket_path(state_dir)} ({reason or known}); start one with cgwatch run, or"
         " name the running one's directory with --state-dir",

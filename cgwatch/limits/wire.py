@@ -6,16 +6,17 @@ are no text, which Python carries as lone surrogates: they are escapes (``\udcff
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
-from msgspec import structs
+from msgspec import Struct, structs
 
 from cgwatch.cgroup.knobs import Value
-from cgwatch.change import Change, Outcome, Report, Request
+from cgwatch.change import Key
 from cgwatch.errors import CgwatchError
 
 T = TypeVar("T")
@@ -38,49 +39,45 @@ def encode(value: object) -> bytes:
 
 
 def decode(content: bytes, kind: type[T]) -> T:
-    """Return what ``encode`` was given; in ``Request`` and ``Report`` values without a limit, too.
-
-    Raises ``WireError``.
-    """
+    """Return what ``encode`` was given. Raises ``WireError``."""
     try:
         found = msgspec.convert(json.loads(content, parse_constant=_no_constant), kind)
     except (ValueError, RecursionError) as error:  # msgspec's is a ValueError
         raise WireError(str(error)) from error
-    if isinstance(found, Request):
-        return _request(found)  # type: ignore[return-value]  # T is Request
-    if isinstance(found, Report):
-        return _report(found)  # type: ignore[return-value]  # T is Report
-    return found
+    return cast("T", _limitless(found))
 
 
-def no_limit(value: Any) -> Any:  # noqa: ANN401 - a Value, or None
-    """Return ``math.inf`` for the word that stands for it."""
+def _limitless(value: object) -> object:
+    """Return ``math.inf`` for the word that stands for it, wherever the value of a limit is."""
+    if isinstance(value, Struct):
+        values, mappings = _value_fields(type(value))
+        changed = {}
+        for name in value.__struct_fields__:
+            part = getattr(value, name)
+            if name in values:
+                changed[name] = _of_word(part)
+            elif name in mappings:
+                changed[name] = {key: _of_word(each) for key, each in part.items()}
+            else:
+                changed[name] = _limitless(part)
+        return structs.replace(value, **changed)
+    if isinstance(value, tuple | list):
+        return type(value)(map(_limitless, value))
+    return value
+
+
+@functools.lru_cache
+def _value_fields(kind: type[Struct]) -> tuple[frozenset[str], frozenset[str]]:
+    """Return which fields hold the value of a limit, and which hold some by key."""
+    fields = structs.fields(kind)
+    return (
+        frozenset(field.name for field in fields if field.type in (Value, Value | None)),
+        frozenset(field.name for field in fields if field.type == Mapping[Key, Value]),
+    )
+
+
+def _of_word(value: object) -> object:
     return math.inf if value == _NO_LIMIT else value
-
-
-def _request(said: Request) -> Request:
-    return structs.replace(said, wanted={key: no_limit(value) for key, value in said.wanted.items()})
-
-
-def _report(said: Report) -> Report:
-    return structs.replace(
-        said, request=_request(said.request), outcomes=tuple(_outcome(each) for each in said.outcomes)
-    )
-
-
-def _outcome(said: Outcome) -> Outcome:
-    return structs.replace(
-        said,
-        change=_change(said.change),
-        read_back=no_limit(said.read_back),
-        effective=no_limit(said.effective),
-    )
-
-
-def _change(said: Change) -> Change:
-    return structs.replace(
-        said, before=no_limit(said.before), asked=no_limit(said.asked), to=no_limit(said.to)
-    )
 
 
 def _finite(value: object) -> object:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from cgwatch.cgroup.hierarchy import Layout
+from cgwatch.cgroup.knobs import KNOBS
 from cgwatch.change import Actor, ActorKind, Change, Outcome, Report, Request, Step, Target, Via
 from cgwatch.change import Result as Became
 from cgwatch.cli import cli
@@ -390,3 +391,30 @@ def test_limits_in_json_has_every_number_as_it_is(run: Callable[..., Result]) ->
         ("memory.high", "max", None),
         ("pids.max", 50, None),
     ]
+
+
+def test_a_shell_completes_names_by_what_the_agent_follows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with agent(None, {**NAMES, "cd" * 32: "with space", "ce" * 32: HOSTILE}) as state_dir:
+        monkeypatch.setenv("CGWATCH_STATE_DIR", state_dir)
+        words = {"_CGWATCH_COMPLETE": "bash_complete", "COMP_WORDS": "cgwatch limits w", "COMP_CWORD": "2"}
+        result = CliRunner(env=words).invoke(cli, [], prog_name="cgwatch")
+    assert result.stdout.split() == ["plain,web", "plain,worker-1", "plain,worker-2"]
+
+
+def test_a_limits_name_is_completed_as_well() -> None:
+    words = {
+        "_CGWATCH_COMPLETE": "bash_complete",
+        "COMP_WORDS": "cgwatch reset-limit web memory.m",
+        "COMP_CWORD": "3",
+    }
+    result = CliRunner(env=words).invoke(cli, [], prog_name="cgwatch")
+    assert result.stdout.split() == ["plain,memory.max", "plain,memory.min"]
+
+
+def test_every_limit_is_listed_with_its_files_and_flags(run: Callable[..., Result]) -> None:
+    listed = run("set-limit", "--list").stdout
+    for knob in KNOBS:
+        assert knob.key.replace("DEVICE", "8:0").replace("SIZE", "2MB") in listed
+        assert all(flag in listed for flag in knob.flags)

@@ -318,6 +318,25 @@ def test_a_stranger_is_refused_in_words_even_where_the_sockets_mode_would_let_hi
 
 
 @pytest.mark.real
+def test_a_stranger_who_types_a_verb_is_told_who_may() -> None:
+    require(root_available())
+    code = (
+        "import os, sys\n"
+        "from cgwatch.control.client import fetch_candidates\n"
+        "from cgwatch.errors import AgentUnreachableError\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "try: fetch_candidates(sys.argv[1])\n"
+        "except AgentUnreachableError as error: print(error.nobody, error)\n"
+    )
+    with served(Desk()) as state_dir:
+        done = subprocess.run(
+            [sys.executable, "-c", code, state_dir], capture_output=True, text=True, timeout=60, check=False
+        )
+    assert done.stdout.startswith("False "), done.stderr
+    assert "may not be used by this user (Permission denied); try as root" in done.stdout
+
+
+@pytest.mark.real
 def test_the_members_of_the_configured_group_may() -> None:
     require(root_available())
     desk = Desk()

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cgwatch.cgroup.knob import Value
 from cgwatch.change import Actor, ActorKind, Change, Outcome, Report, Request, Result, Target, Via
 from cgwatch.discovery.recognise import recognise
+from cgwatch.limits.view import Known, View, view_of
 from cgwatch.limits.wire import WireError, decode, encode
 
 values = st.one_of(st.integers(0, 2**63 - 1), st.just(math.inf), st.sampled_from(["0-3,8", "", "0"]))
@@ -35,6 +37,14 @@ def test_a_request_comes_back_as_it_was_whatever_its_names_hold(request: Request
 @given(reports)
 def test_a_report_comes_back_as_it_was(report: Report) -> None:
     assert decode(encode(report), Report) == report
+
+
+@given(values, st.none() | values)
+def test_so_do_the_limits_of_a_cgroup(configured: Value, baseline: Value | None) -> None:
+    target = Target("/max", 7, recognise("/max"), "max")
+    known = Known({"memory": 2}, baselines={} if baseline is None else {"memory.max": baseline})
+    view = view_of(target, {"memory.max": configured}, known)
+    assert decode(encode([view]), list[View]) == [view]
 
 
 @given(reports)
