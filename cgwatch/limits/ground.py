@@ -28,13 +28,13 @@ class RealGround:
         *,
         proc_root: str,
         sys_root: str,
-        deadline_seconds: float,
+        hand: Hand,
     ) -> None:
         self._hierarchies = hierarchies
         self._planner = planner
         self._proc_root = proc_root
         self._sys_root = sys_root
-        self._hand = Hand(deadline_seconds)
+        self._hand = hand
         self.boot_id = read_bytes(f"{proc_root}/sys/kernel/random/boot_id").decode("ascii").strip()
         self.own_paths = own_paths()
 

@@ -24,6 +24,11 @@ class HostLock:
         """Whether this process has it."""
         return self._file is not None
 
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What holds it, for a child of ours: it is held until that has ended as well."""
+        return () if self._file is None else (self._file,)
+
     def acquire(self) -> bool:
         """Take it if nobody has it; never waits. Raises ``OSError`` where neither path can be used."""
         if self._file is not None:

@@ -15,6 +15,7 @@ from cgwatch.errors import EnforcerBusyError
 from cgwatch.limits.enforce import Enforcer, Observer, Owner, Rules
 from cgwatch.limits.ground import RealGround
 from cgwatch.limits.guards import Guards
+from cgwatch.limits.hand import Hand
 from cgwatch.limits.lock import HostLock
 from cgwatch.limits.plan import plan
 from cgwatch.limits.record import Records
@@ -68,15 +69,15 @@ def open_office(
 ) -> Office:
     """Make what writes limits. Raises ``NoCgroupsError`` or a ``KernelFileError``."""
     limits, watched = settings.limits, observer or Nobody()
+    lock = HostLock(limits.lock, os.path.join(settings.state_dir, _LOCK))
     ground = RealGround(
         hierarchy.find(settings.roots.proc, settings.roots.cgroup),
         planned or planner(settings),
         proc_root=settings.roots.proc,
         sys_root=settings.roots.sys,
-        deadline_seconds=limits.deadline_seconds,
+        hand=Hand(limits.deadline_seconds, shared=lambda: lock.descriptors),
     )
     records = Records(storage)
-    lock = HostLock(limits.lock, os.path.join(settings.state_dir, _LOCK))
     pace = Pace(clock, time.monotonic, time.sleep, limits.verify_after_seconds, limits.deadline_seconds)
     rules = Rules(limits.protect, limits.on_exit, limits.follow_restarts, settings.read_only)
     owners = _owners(settings)

@@ -114,8 +114,13 @@ class Bench:
         *,
         lock: Path | None = None,
         docker_url: str | None = None,
+        patience_seconds: float = 10.0,
     ) -> None:
-        """Without ``docker_url`` nothing is ever said to a Docker daemon."""
+        """Without ``docker_url`` nothing is ever said to a Docker daemon.
+
+        ``patience_seconds``: how long to wait for the lock; a killed process' last write may have to end.
+        """
+        self.patience_seconds = patience_seconds
         self.state_dir = state_dir
         self.settings = Settings(
             state_dir=str(state_dir),
@@ -144,7 +149,12 @@ class Bench:
             clock=self.now,
             planned=planned,
         )
-        assert self.office.lock.acquire()
+        deadline = time.monotonic() + self.patience_seconds
+        while not self.office.lock.acquire():
+            if time.monotonic() > deadline:
+                self._storage.close()
+                raise AssertionError("somebody else has the lock")
+            time.sleep(0.002)
         return self.office
 
     def close(self) -> None:

@@ -294,7 +294,7 @@ def test_of_two_that_would_write_limits_only_one_does(sandbox: Sandbox, bench: B
     bench.close()
     first = Bench(tmp_path / "first", lock=tmp_path / "lock")
     with pytest.raises(AssertionError):
-        Bench(other, lock=tmp_path / "lock")
+        Bench(other, lock=tmp_path / "lock", patience_seconds=0.0)
     first.office.lock.release()
 
     report = first.office.enforcer.apply(wish(sandbox.target(sandbox.root), memory_max=64 * MEBIBYTE))
