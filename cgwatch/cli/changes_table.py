@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
@@ -11,7 +9,7 @@ from cgwatch.change import ActorKind
 from cgwatch.cli.columns import UNKNOWN, Column, aligned
 from cgwatch.cli.limit_text import result_text, value_text
 from cgwatch.cli.oom_text import iso
-from cgwatch.cli.usage_table import cut, printable
+from cgwatch.cli.usage_table import csv_lines, cut, printable
 from cgwatch.limits.record import Entry
 from cgwatch.limits.wire import builtins
 from cgwatch.units import format_duration
@@ -97,23 +95,35 @@ def row(entry: Entry) -> dict[str, object]:
     }
 
 
-_TITLES = tuple(
-    """
-    number report time name container_id path limit before asked to read_back effective effective_path result
-    via duration_seconds for_seconds actor actor_name actor_user_id reason message
-    """.split()
+_TITLES = (
+    *(
+        "number",
+        "report",
+        "time",
+        "name",
+        "container_id",
+        "path",
+        "limit",
+        "before",
+        "asked",
+        "to",
+        "read_back",
+    ),
+    *(
+        "effective",
+        "effective_path",
+        "result",
+        "via",
+        "duration_seconds",
+        "for_seconds",
+        "actor",
+        "actor_name",
+    ),
+    *("actor_user_id", "reason", "message"),
 )
 
 
 def comma_separated(entries: Sequence[Entry]) -> str:
     """Return one line for each entry, whatever its names hold; nothing stands for ``None``."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, _TITLES, lineterminator="\n")
-    writer.writeheader()
-    for entry in entries:
-        writer.writerow({title: _field(value) for title, value in builtins(row(entry)).items()})
-    return buffer.getvalue()
-
-
-def _field(value: object) -> object:
-    return printable(value) if isinstance(value, str) else value
+    rows = [builtins(row(entry)) for entry in entries]
+    return csv_lines([_TITLES, *([each[title] for title in _TITLES] for each in rows)])

@@ -21,7 +21,7 @@ from cgwatch.cgroup.knobs import KNOBS
 from cgwatch.change import Actor, ActorKind, Change, Outcome, Report, Request, Step, Target, Via
 from cgwatch.change import Result as Became
 from cgwatch.cli import cli
-from cgwatch.cli.changes_table import comma_separated, table
+from cgwatch.cli.changes_table import comma_separated, row, table
 from cgwatch.cli.limit_text import report_lines
 from cgwatch.control.routes import Limits, NoLimits
 from cgwatch.control.server import serve
@@ -332,6 +332,7 @@ def test_csv_has_one_line_for_each_change_whatever_its_names_hold() -> None:
     lines = comma_separated([entry(), entry(target=target, reason=HOSTILE, outcome=None)]).splitlines()
 
     assert len(lines) == 3
+    assert lines[0].split(",") == list(row(entry()))
     assert "max,536870912,536870912,536870912" in lines[1]
 
 
