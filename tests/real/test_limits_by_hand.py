@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,7 @@ from cgwatch.cli import cli
 from tests.conftest import V1Cgroups
 from tests.real.agent_process import AgentProcess
 from tests.real.dockerd import IMAGE, Dockerd
+from tests.real.uml import Finished
 
 MIB = 1 << 20
 NO_DOCKER = "unix:///nonexistent/docker.sock"
@@ -85,15 +87,18 @@ def eventually(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 
 def everything(cgroups: V1Cgroups) -> dict[str, bytes]:
-    """Read every file of our cgroups in all hierarchies; nothing runs in them, so all of it stands still."""
+    """Read every file of our cgroups, in all hierarchies, that can be written and is not merely counted."""
     found = {}
     for root in Path("/sys/fs/cgroup").glob(f"*/{cgroups.name}"):
         for path in root.rglob("*"):
-            if path.is_file() and path.stat().st_mode & 0o400:
+            readable_and_writable = 0o600
+            mode = path.stat().st_mode & readable_and_writable
+            if path.is_file() and mode == readable_and_writable and "usage" not in path.name:
                 try:
                     found[str(path)] = path.read_bytes()
                 except OSError as error:
                     found[str(path)] = os.strerror(error.errno or 0).encode()
+    assert any(path.endswith("pids.max") for path in found)
     return found
 
 
@@ -283,3 +288,35 @@ def _limited_and_reset(docker: Dockerd, hand: Hand, name: str, container_id: str
     result = hand.type("reset-limit", container_id[:12], "memory.max")
     assert result.exit_code == 0, result.output
     assert (number(file), stored()) == (64 * MIB, 64 * MIB)
+
+
+TYPED_ON_V2 = f"""
+cgroup=/sys/fs/cgroup/made
+mkdir $cgroup
+export CGWATCH_STATE_DIR=/run/state CGWATCH_LIMITS_LOCK=/run/lock-of-limits CGWATCH_LIMITS_VERIFY_AFTER=100ms
+export CGWATCH_DISCOVERY_DOCKER_ENABLED=false
+show() {{ cat $cgroup/memory.max $cgroup/memory.high $cgroup/cpu.max $cgroup/pids.max | tr '\\n' ' '; echo; }}
+cgwatch() {{ {sys.executable} -m cgwatch "$@"; echo "status $?"; }}
+cgwatch set-limit made --memory 64m --set memory.high=32MiB --cpus 0.5 --pids-limit 20
+show
+cgwatch freeze made
+cat $cgroup/cgroup.freeze
+cgwatch thaw made
+cat $cgroup/cgroup.freeze
+cgwatch limits made
+cgwatch reset-limit made
+show
+"""
+
+
+@pytest.mark.timeout(300)
+def test_the_same_verbs_write_the_files_of_cgroup_v2(uml: Callable[..., Finished]) -> None:
+    finished = uml(["sh", "-c", TYPED_ON_V2])
+
+    lines = finished.output.splitlines()
+    assert [line for line in lines if line.startswith("status")] == ["status 0"] * 5, finished.output
+    shown = [line for line in lines if line.endswith("100000 20 ") or line.startswith("max max max")]
+    assert shown == [f"{64 * MIB} {32 * MIB} 50000 100000 20 ", "max max max 100000 max "]
+    assert [line for line in lines if line in {"0", "1"}] == ["1", "0"]
+    high = next(line for line in lines if line.startswith("memory.high  ") and "max" in line)
+    assert high.split()[:4] == ["memory.high", "32MiB", "32MiB", "max"]
