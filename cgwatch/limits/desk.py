@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from cgwatch.change import Actor, Key, Report, Request, Target
 from cgwatch.errors import CgwatchError, EnforcerBusyError
-from cgwatch.limits.enforce import Held, Observer
+from cgwatch.limits.parts import Held, Observer
 from cgwatch.limits.record import Records
 from cgwatch.limits.wiring import Office, open_office
 from cgwatch.oom.observation import LimitWrite
@@ -28,6 +28,9 @@ _WATCH_SECONDS = 5.0
 _LOCK_SECONDS = 15.0
 """How often an agent that is not the one that writes asks whether it can be."""
 _STOP_SECONDS = 20.0
+
+
+_Work: TypeAlias = tuple[Callable[[], Report], Future[Report]]
 
 
 class DeskObserver(Observer, Protocol):
@@ -50,9 +53,7 @@ class LimitsDesk:
         self._office = office
         self._storage = storage
         self._observer = observer
-        self._inbox: queue.SimpleQueue[tuple[Callable[[], Report], Future[Report]] | None] = (
-            queue.SimpleQueue()
-        )
+        self._inbox: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="limits", daemon=True)
         self._held: tuple[Held, ...] = ()
         self._is_ours: bool | None = None
@@ -97,8 +98,8 @@ class LimitsDesk:
     def _ask(self, work: Callable[[], Report], timeout_seconds: float) -> Report:
         if self._is_ours is False:
             raise EnforcerBusyError(
-                f"process {self._office.lock.holder() or 'unknown'} writes the limits of this host, and this agent"
-                f" only observes ({self._office.lock.path} is locked): ask that one, or end it"
+                f"process {self._office.lock.holder() or 'unknown'} writes the limits of this host, and this"
+                f" agent only observes ({self._office.lock.path} is locked): ask that one, or end it"
             )
         future: Future[Report] = Future()
         self._inbox.put((work, future))

@@ -12,7 +12,9 @@ from cgwatch.cgroup.knob import Value
 from cgwatch.cgroup.knobs import knob_of
 from cgwatch.change import Actor, ActorKind, Change, Key, Outcome, Report, Request, Result, Target, Tree, Via
 from cgwatch.errors import CgwatchError, FileMissingError
-from cgwatch.limits.enforce import Enforcer, Ground, Held, Observer, Owner, Rules
+from cgwatch.limits.crash import Aftermath
+from cgwatch.limits.enforce import Enforcer
+from cgwatch.limits.parts import Ground, Held, Observer, Owner, Rules
 from cgwatch.limits.record import Identity, Override, Records
 from cgwatch.limits.transaction import Pace
 from cgwatch.limits.verify import period_of, standing
@@ -43,6 +45,7 @@ class Terms:
         observer: Observer,
     ) -> None:
         self._enforcer = enforcer
+        self._aftermath = Aftermath(ground=ground, records=records, owners=owners, pace=pace)
         self._ground = ground
         self._records = records
         self._owners = owners
@@ -262,7 +265,7 @@ class Terms:
         reports = []
         for left in self._records.open_intents():
             request = left.intent.plan.request
-            report = self._enforcer.take_back(left)
+            report = self._aftermath.take_back(left)
             if report is None:
                 continue
             reports.append(report)
