@@ -47,7 +47,7 @@ def goal_of(scene: Scene) -> Goal:
     goal = Goal(changes, tuple(refusals))
     if refusals:
         return goal
-    for couple in (_memory_chain, _swap_v1, _burst, _idle):
+    for couple in (_swap_v1, _burst, _idle):
         goal = couple(scene, goal)
     return goal
 
@@ -86,26 +86,6 @@ def _with(goal: Goal, *changes: Change) -> Goal:
 def _coupled(scene: Scene, key: Key, to: Value, note: str) -> Change:
     """A change that nobody asked for and that another brings with it."""
     return Change(key, scene.before(key), to, to, note)
-
-
-def _memory_chain(scene: Scene, goal: Goal) -> Goal:
-    """Nothing that is asked for stands above what bounds it: high below max, low and min below both.
-
-    ``memory.min`` above ``memory.low`` is fine: 0 is what low is where nobody wants it.
-    """
-    maximum = number_of(goal.after(scene, "memory.max"))
-    for key in ("memory.high", "memory.low", "memory.min"):
-        bounds = ("memory.max",) if key == "memory.high" else ("memory.high", "memory.max")
-        change = goal.changes.get(key)
-        if change is None or change.to == math.inf or maximum is None:
-            continue
-        for bound in bounds:
-            most = number_of(goal.after(scene, bound))
-            value = number_of(goal.changes[key].to)
-            if most is not None and value is not None and value > most:
-                note = f"{bound} is {format_value(bound, most)}, and more has no use"
-                goal = _with(goal, structs.replace(goal.changes[key], to=most, note=note))
-    return goal
 
 
 def _swap_v1(scene: Scene, goal: Goal) -> Goal:

@@ -110,13 +110,13 @@ def _memory(scene: Scene, goal: Goal, guards: Guards) -> Iterator[Refusal]:
     change = goal.changes.get("memory.max")
     to = number_of(change.to) if change else None
     use = memory_use(scene, goal)
-    if change is not None and to is not None and is_lower(to, change.before):
+    if change is not None and to is not None and is_lower(to, change.before) and not scene.request.force:
         if to < guards.memory_floor_bytes:
             yield Refusal(
                 "memory.max",
                 f"{format_size(to)} is less than {format_size(guards.memory_floor_bytes)}; nothing can start",
             )
-        elif use and not scene.request.force and to < with_margin(use.least_bytes, guards):
+        elif use and to < with_margin(use.least_bytes, guards):
             yield Refusal("memory.max", _too_little(scene, to, use, guards))
     if use and not is_v2_memory(scene) and not scene.request.force:
         yield from _memory_and_swap(scene, goal, use)
@@ -159,14 +159,14 @@ def both(memory: object, swap: object) -> int | float | None:
 def _tasks(scene: Scene, goal: Goal, guards: Guards) -> Iterator[Refusal]:
     change = goal.changes.get("pids.max")
     to = number_of(change.to) if change else None
-    if change is None or to is None or not is_lower(to, change.before):
+    if change is None or to is None or not is_lower(to, change.before) or scene.request.force:
         return
     used = scene.state.used.get("pids.max", 0)
     if to < guards.tasks_floor:
         yield Refusal(
             "pids.max", f"with less than {guards.tasks_floor} nothing can start; write that at least"
         )
-    elif to < used and not scene.request.force:
+    elif to < used:
         yield Refusal(
             "pids.max",
             f"{used} processes and threads are there; nobody would be killed, but none could start until "
@@ -189,15 +189,28 @@ def warnings(scene: Scene, goal: Goal, guards: Guards) -> Iterator[str]:
     used = scene.state.swap_usage_bytes or 0
     if swap and is_v2_memory(scene) and (bound := number_of(swap.to)) is not None and bound < used:
         yield f"memory.swap.max: {format_size(used)} are swapped out already, and stay there"
-    maximum = number_of(goal.after(scene, "memory.max"))
-    for key in ("memory.min", "memory.low"):
-        value = number_of(scene.before(key))
-        if key not in goal.changes and maximum is not None and value and maximum < value < math.inf:
-            yield f"{key} is {format_size(value)}, more than memory.max is going to be; it protects all of it"
+    yield from _chain(scene, goal)
     period, quota = goal.changes.get("cpu.max.period"), goal.changes.get("cpu.max")
     kept = number_of(scene.before("cpu.max"))
     if period and quota is None and kept is not None and kept < math.inf and period.to != period.before:
         cpus = kept / whole(period.to, 1)
         yield f"cpu.max stays {format_value('cpu.max', kept)}, which is {cpus:.3g} CPUs for the new period"
-    if maximum == math.inf and "memory.max" in goal.changes and guards.memory_reserve_bytes:
+    maximum = goal.changes.get("memory.max")
+    if maximum and maximum.to == math.inf and guards.memory_reserve_bytes:
         yield f"memory.max: without a limit the node does not keep {format_size(guards.memory_reserve_bytes)}"
+
+
+def _chain(scene: Scene, goal: Goal) -> Iterator[str]:
+    """Yield what stands above what bounds it.
+
+    The kernel takes it, so it is what was asked for, and a baseline that is so can be brought back. Of
+    ``memory.min`` and ``memory.low`` the one may be larger: 0 is what low is where nobody wants it.
+    """
+    for key in ("memory.high", "memory.low", "memory.min"):
+        value = number_of(goal.after(scene, key))
+        bounds = ("memory.max",) if key == "memory.high" else ("memory.high", "memory.max")
+        for bound in bounds if value is not None and value < math.inf else ():
+            most = number_of(goal.after(scene, bound))
+            if goal.changes.keys() & {key, bound} and most is not None and value is not None and value > most:
+                yield f"{key} is {format_size(value)}, above {bound} of {format_size(most)}: more has no use"
+                break
