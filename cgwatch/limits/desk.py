@@ -48,8 +48,14 @@ class LimitsDesk:
     ``StorageError``.
     """
 
-    def __init__(self, office: Office, storage: Storage, observer: DeskObserver) -> None:
-        """Take over ``office``, which the worker alone uses from now on, and ``storage``."""
+    def __init__(
+        self, office: Office, storage: Storage, observer: DeskObserver, *, lock_seconds: float = _LOCK_SECONDS
+    ) -> None:
+        """Take over ``office``, which the worker alone uses from now on, and ``storage``.
+
+        ``lock_seconds``: how often to ask for the lock while somebody else has it.
+        """
+        self._lock_seconds = lock_seconds
         self._office = office
         self._storage = storage
         self._observer = observer
@@ -159,7 +165,7 @@ class LimitsDesk:
 
     def _wait_seconds(self) -> float:
         if not self._is_ours:
-            return _LOCK_SECONDS
+            return self._lock_seconds
         try:
             due = self._office.terms.next_seconds()
         except CgwatchError:
