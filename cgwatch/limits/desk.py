@@ -27,6 +27,8 @@ _WATCH_SECONDS = 5.0
 """How soon it is seen that a container was started again, or that somebody else wrote a limit of ours."""
 _LOCK_SECONDS = 15.0
 """How often an agent that is not the one that writes asks whether it can be."""
+_PAUSE_SECONDS = 30.0
+"""After what should never happen."""
 _STOP_SECONDS = 20.0
 
 
@@ -63,6 +65,7 @@ class LimitsDesk:
         self._thread = threading.Thread(target=self._work, name="limits", daemon=True)
         self._held: tuple[Held, ...] = ()
         self._is_ours: bool | None = None
+        self._not_before = 0.0
 
     @property
     def records(self) -> Records:
@@ -119,7 +122,8 @@ class LimitsDesk:
 
     def _work(self) -> None:
         while True:
-            self._survive(self._look_after)
+            if time.monotonic() >= self._not_before and not self._survive(self._look_after):
+                self._not_before = time.monotonic() + _PAUSE_SECONDS
             try:
                 message = self._inbox.get(timeout=self._wait_seconds())
             except queue.Empty:
@@ -140,9 +144,10 @@ class LimitsDesk:
         """Undo what is over, and see how the others do."""
         if not self._take_lock():
             return
-        now = time.time()
-        self._office.terms.expire(now)
-        self._held = self._office.terms.watch(now)
+        now, terms = time.time(), self._office.terms
+        self._held = terms.watch(now)  # first: an override may have to follow its container before it ends
+        if terms.expire(now):
+            self._held = terms.watch(now)
 
     def _take_lock(self) -> bool:
         """Be the one that writes limits on this host, if nobody else is; tell when that changes."""
@@ -166,17 +171,21 @@ class LimitsDesk:
     def _wait_seconds(self) -> float:
         if not self._is_ours:
             return self._lock_seconds
+        if (pause := self._not_before - time.monotonic()) > 0:
+            return pause
         try:
             due = self._office.terms.next_seconds()
         except CgwatchError:
             due = None
         return _WATCH_SECONDS if due is None else min(max(due - time.time(), 0.0), _WATCH_SECONDS)
 
-    def _survive(self, work: Callable[[], object]) -> None:
+    def _survive(self, work: Callable[[], object]) -> bool:
         try:
             work()
-        except Exception as error:  # the thread's top: the next round tries again
+        except Exception as error:  # the thread's top: it is tried again later
             LOG.exception("limits could not be looked after", extra={"problem": str(error)})
+            return False
+        return True
 
 
 def open_desk(

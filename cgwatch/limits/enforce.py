@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Mapping
 from msgspec import structs
 
 from cgwatch.cgroup.knob import Value
-from cgwatch.cgroup.knobs import knob_of
 from cgwatch.change import (
     Actor,
     Change,
@@ -32,7 +31,7 @@ from cgwatch.change import (
 from cgwatch.errors import CgroupGoneError, CgwatchError, FileMissingError
 from cgwatch.limits.crash import is_there
 from cgwatch.limits.lock import HostLock
-from cgwatch.limits.parts import Ground, Observer, Owner, Rules, log
+from cgwatch.limits.parts import Ground, Observer, Owner, Rules, family, log
 from cgwatch.limits.protect import protection
 from cgwatch.limits.record import Identity, Intent, Override, Records, never_made
 from cgwatch.limits.transaction import Pace, Transaction
@@ -241,7 +240,7 @@ class Enforcer:
         report = Report(request, outcomes, warnings, number)
         report = self._recorded(report, identity, now, restores=restores, is_clean=is_clean)
         for outcome in outcomes:
-            knob = knob_of(outcome.change.key).family
+            knob = family(outcome.change.key)
             self._observer.limit_written(knob, outcome.via, outcome.result, outcome.duration_seconds)
         log(report)
         return report
@@ -285,7 +284,7 @@ class Enforcer:
         if restores or untouched or over:
             self._ground.keep_baseline(request.target, self._records.baselines(identity))
         for key in over if restores else ():
-            self._observer.limit_restored(knob_of(key).family)
+            self._observer.limit_restored(family(key))
         return structs.replace(report, expires_seconds=expires if made else None)
 
     # -- what comes to nothing -----------------------------------------------------------------------------
@@ -323,7 +322,7 @@ class Enforcer:
         ]
         pairs = [(identity, key) for key in messages] if ends else []
         for outcome in outcomes:
-            self._observer.limit_written(outcome.change.key, outcome.via, outcome.result, 0.0)
+            self._observer.limit_written(family(outcome.change.key), outcome.via, outcome.result, 0.0)
         try:
             number = self._records.note(now, rows, dropped=pairs, forgotten=pairs, boot_id=identity.boot_id)
         except UnicodeEncodeError:

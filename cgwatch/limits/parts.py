@@ -9,7 +9,9 @@ from typing import Protocol
 from msgspec import Struct
 
 from cgwatch.cgroup.knob import Value
+from cgwatch.cgroup.knobs import knob_of
 from cgwatch.change import Actor, Key, Plan, Report, Request, Result, Target, Tree
+from cgwatch.errors import UnknownLimitError
 from cgwatch.limits.transaction import Kernel, OwnerWriter
 
 LOG = logging.getLogger(__name__)
@@ -110,3 +112,11 @@ def log(report: Report) -> None:
                 "problem": outcome.message,
             },
         )
+
+
+def family(key: Key) -> str:
+    """Return what metrics call a limit: the same for all devices, and for whatever is none."""
+    try:
+        return knob_of(key).family
+    except UnknownLimitError:
+        return "unknown"

@@ -103,29 +103,6 @@ def _in_effect(
     return Result.APPLIED, ""
 
 
-class Standing(Struct, frozen=True):
-    """How the value of an override stands to what is there."""
-
-    ours: bool
-    at_baseline: bool
-
-
-def standing(
-    key: Key,
-    current: Value | None,
-    override: Value,
-    baseline: Value | None,
-    *,
-    page_bytes: int,
-    via: Via,
-    period: int = 0,
-) -> Standing:
-    """Say whether a limit is what we made of it, and whether it is what it was before."""
-    ours = same(key, current, override, page_bytes=page_bytes, via=via, period=period)
-    at_baseline = same(key, current, baseline, page_bytes=page_bytes, via=via, period=period)
-    return Standing(ours, at_baseline)
-
-
 def period_of(values: Mapping[Key, Value]) -> int:
     """Return the period that a cgroup's quota is of; 0 where there is none."""
     period = values.get("cpu.max.period", 0)

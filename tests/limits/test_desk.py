@@ -110,7 +110,12 @@ def test_an_agent_undoes_what_expired_before_its_start_and_says_that_it_is_the_o
 
     with AgentProcess(NO_DOCKER, state_dir=str(bench.state_dir)) as agent:
         wait_until(lambda: sandbox.memory(sandbox.root).read_text() == sandbox.unlimited)
-        page = agent.wait_for(lambda page: bool(page.find("cgwatch_limit", knob="pids.max")))
+        page = agent.wait_for(
+            lambda page: bool(
+                page.find("cgwatch_limit", knob="pids.max")
+                and page.find("cgwatch_limit_restores_total", knob="memory.max")
+            )
+        )
         assert page.value("cgwatch_enforcer") == 1
         assert page.value("cgwatch_limit_restores_total", knob="memory.max") == 1
         for state in ("desired", "applied", "effective"):
