@@ -341,6 +341,8 @@ class Kernel:
             number = math.inf if value == "max" else float(_unsigned(value))
             if not number:
                 raise OSError(errno.ERANGE, text)
+            if number == 1:
+                raise OSError(errno.EINVAL, text)
             self._bind(cgroup, name, number)
 
     def _bind(self, cgroup: Cgroup, word: str, number: float) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cgwatch.cgroup.knob import Value
+from cgwatch.cgroup.knob import Unit, Value
 from cgwatch.cgroup.knobs import KNOBS, knob_of
 from cgwatch.cgroup.limit_files import read_limit, write_step
 from cgwatch.change import Actor, ActorKind, Plan, Request, Step, Target
@@ -100,7 +100,7 @@ def _other(real: RealCgroups, key: str) -> Value:
         return others[key]
     if knob.per.value == "size":
         return 4 << 30
-    return 300 if knob.unit.value == "weight" else 1
+    return 1 if knob.unit is Unit.SWITCH else 300
 
 
 def test_every_limit_is_written_read_back_and_restored(real: RealCgroups) -> None:
@@ -221,7 +221,7 @@ _WRITES = {
         ("cpuset", "cpuset.cpus", "5000", "this machine has no such number"),
         ("pids", "pids.max", "4194305", "a number from 0 to 4194304"),
         ("io", "io.max", "251:77 rbps=1", "no such block device"),
-        ("io", "io.max", "DEVICE rbps=0", "a number from 1, or max"),
+        ("io", "io.max", "DEVICE rbps=0", "a number from 2, or max"),
         ("", "cgroup.freeze", "2", "0 or 1"),
     ],
 }
