@@ -19,9 +19,10 @@ from typing import Protocol
 
 from msgspec import Struct, structs
 
-from cgwatch import control
 from cgwatch.cgroup import hierarchy
 from cgwatch.cgroup.files import Descriptors, descriptor_budget
+from cgwatch.control.routes import offered
+from cgwatch.control.server import serve as serve_control
 from cgwatch.discovery.docker import DockerWatcher
 from cgwatch.discovery.runtime import Availability, Described, Forgotten, Lifecycle, Message, RuntimeWatcher
 from cgwatch.errors import KernelFileError
@@ -317,7 +318,9 @@ def run(settings: Settings) -> None:
         limits.start()
     for watcher in watchers:  # after the first tick: the docker library takes a while to import
         watcher.start()
-    control_server = control.serve(settings.state_dir, pages)
+    control_server = serve_control(
+        settings.state_dir, pages, offered(settings, limits, sampler.hierarchies), settings.control.group
+    )
     LOG.info("serving metrics", extra={"url": f"{server.url}metrics", "interval_seconds": interval_seconds})
     gc.freeze()  # what is there now stays: the collector need not walk it again
     try:

@@ -8,8 +8,12 @@
     ├── NoCgroupsError          no cgroup hierarchy where we were told to look
     ├── ListenError             the address to listen on cannot be had
     ├── AgentUnreachableError   no agent answers on its control socket
+    ├── AgentRefusedError       an agent answers, and does not do what it was asked for
     ├── RuntimeUnavailableError a container runtime's API does not answer
     ├── EnforcerBusyError       another process writes the limits of this host
+    ├── NameMeaningError        a name means no cgroup, or several
+
+
     ├── OwnerRefusedError       Docker or systemd does not take a limit; carries its own words
     ├── UnknownLimitError       no limit has that name; says which are near
     ├── LimitValueError         a limit cannot be what is asked for
@@ -64,7 +68,15 @@ class ListenError(CgwatchError):
 
 
 class AgentUnreachableError(CgwatchError):
-    """No running agent answers on the control socket."""
+    """No running agent answers on the control socket; ``nobody``: and none holds it, either."""
+
+    def __init__(self, message: str, *, nobody: bool = False) -> None:
+        super().__init__(message)
+        self.nobody = nobody
+
+
+class AgentRefusedError(CgwatchError):
+    """The agent does not do what it was asked for; the message has its words."""
 
 
 class RuntimeUnavailableError(CgwatchError):
@@ -73,6 +85,10 @@ class RuntimeUnavailableError(CgwatchError):
 
 class EnforcerBusyError(CgwatchError):
     """Another process writes the limits of this host; the message names it."""
+
+
+class NameMeaningError(CgwatchError):
+    """A name means no cgroup, or several where one was meant."""
 
 
 class OwnerRefusedError(CgwatchError):

@@ -16,6 +16,7 @@ from cgwatch.keys import (
     ADDRESS,
     DOCKER_SOCKET,
     DURATION,
+    GROUP,
     LABEL_RENAME,
     MATCHER,
     PATH,
@@ -366,6 +367,19 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     compression: Annotated[bool, Meta(description="Compress for clients that accept gzip.")] = True
 
 
+class Control(Struct, frozen=True, forbid_unknown_fields=True):
+    """The socket by which the command line talks to the agent."""
+
+    group: Annotated[
+        str | None,
+        Meta(
+            description="Members of this group may use it, too, and so change limits as root does; they may"
+            " pass through state_dir, then.",
+            extra={"notation": GROUP},
+        ),
+    ] = None
+
+
 class Log(Struct, frozen=True, forbid_unknown_fields=True):
     """What is written to standard error."""
 
@@ -405,6 +419,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     oom: Oom = Oom()
     limits: Limits = Limits()
     server: Server = Server()
+    control: Control = Control()
     log: Log = Log()
 
 

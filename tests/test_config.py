@@ -22,6 +22,7 @@ OTHER = {
     "state_dir": "/srv/état # 1",
     "read_only": "true",
     "roots.cgroup": "/host/sys/fs/cgroup",
+    "control.group": "docker",
     "roots.proc": "123",
     "roots.sys": "/host/sys",
     "sampling.interval": "1m30s",

@@ -55,6 +55,10 @@ PURE = (
     "oom.pace",
     "oom.readings",
     "oom.tally",
+    "limits.resolve",
+    "limits.view",
+    "limits.docker_view",
+    "limits.wire",
 )
 
 

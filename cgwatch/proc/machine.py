@@ -112,7 +112,7 @@ def read_machine(
             ],
             parse_identifier,
         ),
-        boot_id=_attempt(lambda: _read_text(f"{proc_root}/sys/kernel/random/boot_id"), failed) or "",
+        boot_id=_attempt(lambda: read_boot_id(proc_root), failed) or "",
         kernel_release=_attempt(lambda: _read_text(f"{proc_root}/sys/kernel/osrelease"), failed) or "",
         os_name=_first_of(
             (f"{base}/{name}" for base in roots for name in ("etc/os-release", "usr/lib/os-release")),
@@ -121,6 +121,11 @@ def read_machine(
         boot_time_seconds=stat.boot_time_seconds if stat else None,
         user_hz=os.sysconf("SC_CLK_TCK"),
     )
+
+
+def read_boot_id(proc_root: str = "/proc") -> str:
+    """Return what tells this run of the machine from all others; raises a ``KernelFileError``."""
+    return _read_text(f"{proc_root}/sys/kernel/random/boot_id")
 
 
 def read_machine_stat(proc_root: str = "/proc") -> MachineStat:
