@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 from types import FrameType
+from typing import Protocol
 
 from msgspec import Struct, structs
 
@@ -62,6 +63,11 @@ class Stop(Struct, frozen=True):
     """End the loop."""
 
     reason: str
+
+
+class _Part(Protocol):
+    def stop(self) -> None:
+        """End it."""
 
 
 Inbox = queue.SimpleQueue[Message | oom_sources.Message | LimitWrite | Stop]
@@ -320,15 +326,9 @@ def run(settings: Settings) -> None:
     try:
         LOG.info("stopping", extra={"reason": agent.run()})
     finally:
-        server.stop()
-        if control_server:
-            control_server.stop()
-        if limits:
-            limits.stop()
-        for watcher in watchers:
-            watcher.stop()
-        if sources:
-            sources.stop()
+        parts: tuple[_Part | None, ...] = (server, control_server, limits, *watchers, sources)
+        for part in filter(None, parts):
+            part.stop()
         sampler.close()
         if keeper:
             keeper.save()

@@ -283,22 +283,22 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     on_exit: Annotated[
         Literal["keep", "restore"],
         Meta(
-            description="What becomes of changed limits when the agent ends: keep leaves them, and what expires"
-            " in the meantime is restored at the next start; restore brings back what was before."
+            description="What becomes of changed limits when the agent ends: keep leaves them, and what"
+            " expires in the meantime is restored at the next start; restore brings back what was before."
         ),
     ] = "keep"
     follow_restarts: Annotated[
         bool,
         Meta(
-            description="A container that is started again gets its changed limits again, for the time that is"
-            " left."
+            description="A container that is started again gets its changed limits again, for the time that"
+            " is left."
         ),
     ] = True
     protect: Annotated[
         tuple[Annotated[str, Meta(min_length=1)], ...],
         Meta(
-            description="Cgroups that are never limited, as globs over their paths; beside the root, cgwatch's"
-            " own cgroup, init.scope and kubepods, which never are."
+            description="Cgroups that are never limited, as globs over their paths; beside the root,"
+            " cgwatch's own cgroup, init.scope and kubepods, which never are."
         ),
     ] = ()
     verify_after_seconds: Annotated[
@@ -341,8 +341,8 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     lock: Annotated[
         str,
         Meta(
-            description="The file whose lock says who writes limits on this host; limits.lock in state_dir where"
-            " its directory cannot be written to. In a container, name a file of the host.",
+            description="The file whose lock says who writes limits on this host; limits.lock in state_dir"
+            " where its directory cannot be written to. In a container, name a file of the host.",
             extra={"notation": PATH},
         ),
     ] = "/run/cgwatch/limits.lock"

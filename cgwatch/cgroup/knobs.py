@@ -40,6 +40,8 @@ DEFAULT_PERIOD_MICROSECONDS = 100_000
 MOST_PERIOD_MICROSECONDS = 1_000_000
 MOST_TASKS = 4_194_304
 """``PID_MAX_LIMIT`` of a 64-bit kernel."""
+LEAST_BOUND = 2
+"""Of bytes or operations on a device: io.max takes no 1 (block/blk-throttle.c, tg_set_limit)."""
 MOST_OPERATIONS = 2**32 - 2
 """2^32 - 1 means no limit."""
 
@@ -285,7 +287,7 @@ def _io_max(word: str, v1_file: str, systemd: str, flag: str) -> Knob:
         Unit.BYTES_PER_SECOND if is_bytes else Unit.OPERATIONS_PER_SECOND,
         v2=Place("io", "io.max", word, since=(4, 5), needs=_THROTTLE),
         v1=Place("blkio", f"blkio.throttle.{v1_file}_device", needs=_THROTTLE),
-        least=1,
+        least=LEAST_BOUND,
         most=2**63 - 1 if is_bytes else MOST_OPERATIONS,
         per=Per.DEVICE,
         cri=_unified("io.max"),

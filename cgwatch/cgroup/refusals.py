@@ -123,11 +123,11 @@ _ROWS = (
         errno.ENODEV,
         "there is no such block device, or it is a partition; name the whole disk as MAJOR:MINOR",
     ),
-    _row(r"io\.max", errno.ERANGE, "a bound is a number from 1, or max"),
+    _row(r"io\.max", errno.ERANGE, "a bound is a number from 2, or max"),
     _row(
         r"io\.max",
         errno.EINVAL,
-        "it is one device and its bounds, as 8:0 rbps=1048576 wiops=max, without units",
+        "it is one device and its bounds from 2, as 8:0 rbps=1048576 wiops=max, without units",
     ),
     _row(r"blkio\.throttle\..*", errno.EINVAL, "it is a device and a number, as 8:0 1048576; 0 is no limit"),
     _row(r"io\.weight", errno.EINVAL, "a weight is from 1 to 10000"),

@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from cgwatch.change import Actor, Key, Report, Request, Target
 from cgwatch.errors import CgwatchError, EnforcerBusyError
-from cgwatch.limits.enforce import Held, Observer
+from cgwatch.limits.parts import Held, Observer
 from cgwatch.limits.record import Records
 from cgwatch.limits.wiring import Office, open_office
 from cgwatch.oom.observation import LimitWrite
@@ -27,7 +27,12 @@ _WATCH_SECONDS = 5.0
 """How soon it is seen that a container was started again, or that somebody else wrote a limit of ours."""
 _LOCK_SECONDS = 15.0
 """How often an agent that is not the one that writes asks whether it can be."""
+_PAUSE_SECONDS = 30.0
+"""After what should never happen."""
 _STOP_SECONDS = 20.0
+
+
+_Work: TypeAlias = tuple[Callable[[], Report], Future[Report]]
 
 
 class DeskObserver(Observer, Protocol):
@@ -45,17 +50,22 @@ class LimitsDesk:
     ``StorageError``.
     """
 
-    def __init__(self, office: Office, storage: Storage, observer: DeskObserver) -> None:
-        """Take over ``office``, which the worker alone uses from now on, and ``storage``."""
+    def __init__(
+        self, office: Office, storage: Storage, observer: DeskObserver, *, lock_seconds: float = _LOCK_SECONDS
+    ) -> None:
+        """Take over ``office``, which the worker alone uses from now on, and ``storage``.
+
+        ``lock_seconds``: how often to ask for the lock while somebody else has it.
+        """
+        self._lock_seconds = lock_seconds
         self._office = office
         self._storage = storage
         self._observer = observer
-        self._inbox: queue.SimpleQueue[tuple[Callable[[], Report], Future[Report]] | None] = (
-            queue.SimpleQueue()
-        )
+        self._inbox: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="limits", daemon=True)
         self._held: tuple[Held, ...] = ()
         self._is_ours: bool | None = None
+        self._not_before = 0.0
 
     @property
     def records(self) -> Records:
@@ -97,8 +107,8 @@ class LimitsDesk:
     def _ask(self, work: Callable[[], Report], timeout_seconds: float) -> Report:
         if self._is_ours is False:
             raise EnforcerBusyError(
-                f"process {self._office.lock.holder() or 'unknown'} writes the limits of this host, and this agent"
-                f" only observes ({self._office.lock.path} is locked): ask that one, or end it"
+                f"process {self._office.lock.holder() or 'unknown'} writes the limits of this host, and this"
+                f" agent only observes ({self._office.lock.path} is locked): ask that one, or end it"
             )
         future: Future[Report] = Future()
         self._inbox.put((work, future))
@@ -112,7 +122,8 @@ class LimitsDesk:
 
     def _work(self) -> None:
         while True:
-            self._survive(self._look_after)
+            if time.monotonic() >= self._not_before and not self._survive(self._look_after):
+                self._not_before = time.monotonic() + _PAUSE_SECONDS
             try:
                 message = self._inbox.get(timeout=self._wait_seconds())
             except queue.Empty:
@@ -133,9 +144,10 @@ class LimitsDesk:
         """Undo what is over, and see how the others do."""
         if not self._take_lock():
             return
-        now = time.time()
-        self._office.terms.expire(now)
-        self._held = self._office.terms.watch(now)
+        now, terms = time.time(), self._office.terms
+        self._held = terms.watch(now)  # first: an override may have to follow its container before it ends
+        if terms.expire(now):
+            self._held = terms.watch(now)
 
     def _take_lock(self) -> bool:
         """Be the one that writes limits on this host, if nobody else is; tell when that changes."""
@@ -158,18 +170,22 @@ class LimitsDesk:
 
     def _wait_seconds(self) -> float:
         if not self._is_ours:
-            return _LOCK_SECONDS
+            return self._lock_seconds
+        if (pause := self._not_before - time.monotonic()) > 0:
+            return pause
         try:
             due = self._office.terms.next_seconds()
         except CgwatchError:
             due = None
         return _WATCH_SECONDS if due is None else min(max(due - time.time(), 0.0), _WATCH_SECONDS)
 
-    def _survive(self, work: Callable[[], object]) -> None:
+    def _survive(self, work: Callable[[], object]) -> bool:
         try:
             work()
-        except Exception as error:  # the thread's top: the next round tries again
+        except Exception as error:  # the thread's top: it is tried again later
             LOG.exception("limits could not be looked after", extra={"problem": str(error)})
+            return False
+        return True
 
 
 def open_desk(

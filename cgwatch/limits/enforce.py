@@ -10,17 +10,13 @@ An override is what somebody set. There is one for each limit of a cgroup, the n
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from cgwatch.cgroup.knob import Value
-from cgwatch.cgroup.knobs import knob_of
 from cgwatch.change import (
     Actor,
-    ActorKind,
     Change,
     Key,
     Outcome,
@@ -33,101 +29,19 @@ from cgwatch.change import (
     Via,
 )
 from cgwatch.errors import CgroupGoneError, CgwatchError, FileMissingError
+from cgwatch.limits.crash import is_there
 from cgwatch.limits.lock import HostLock
+from cgwatch.limits.parts import Ground, Observer, Owner, Rules, family, log
 from cgwatch.limits.protect import protection
-from cgwatch.limits.record import Identity, Intent, OpenIntent, Override, Records
-from cgwatch.limits.transaction import Kernel, OwnerWriter, Pace, Transaction, bring_back
-from cgwatch.limits.verify import same
+from cgwatch.limits.record import Identity, Intent, Override, Records, never_made
+from cgwatch.limits.transaction import Pace, Transaction
 from cgwatch.limits.writers.choice import Choice, choose
 from cgwatch.oom.observation import LimitWrite
-
-LOG = logging.getLogger(__name__)
-
-RESTORING = Actor(ActorKind.EXPIRY, "")
-LEAVING = Actor(ActorKind.AGENT, "")
 
 _MADE = frozenset({Result.APPLIED, Result.APPLIED_NOT_EFFECTIVE, Result.CLAMPED, Result.UNCHANGED})
 """Results after which the limit is what somebody made of it."""
 _OVER = _MADE | {Result.GONE}
 """Results of a restore after which there is nothing left to restore."""
-
-
-class Held(Struct, frozen=True):
-    """One override in force, as the agent's metrics and the command line show it."""
-
-    target: Target
-    key: Key
-    desired: Value
-    applied: Value | None
-    """As last read; ``None``: it could not be."""
-    effective: Value | None
-    baseline: Value | None
-    """What it goes back to."""
-    expires_seconds: float | None
-    """Since the epoch; ``None``: it holds until it is reset."""
-    actor: Actor
-    reason: str
-
-
-class Owner(OwnerWriter, Protocol):
-    """A writer that also says beforehand what it cannot do."""
-
-    def impossible(
-        self, target: Target, wanted: Mapping[Key, Value], now: Mapping[Key, Value]
-    ) -> Mapping[Key, str]:
-        """Return the limits that it cannot set, with the reasons. Raises a ``CgwatchError``."""
-
-
-class Ground(Kernel, Protocol):
-    """The kernel as the enforcer needs it: ``limits.ground``."""
-
-    @property
-    def boot_id(self) -> str:
-        """Of the machine's present run."""
-
-    @property
-    def own_paths(self) -> tuple[str, ...]:
-        """The cgroups that this process runs in."""
-
-    def identify(self, path: str) -> int:
-        """Return the inode of a cgroup. Raises ``FileMissingError``."""
-
-    def plan(self, request: Request, tree: Tree) -> Plan:
-        """Say what has to be done."""
-
-    def baseline(self, target: Target) -> Mapping[Key, Value]:
-        """Return what is written on the cgroup itself."""
-
-    def keep_baseline(self, target: Target, values: Mapping[Key, Value]) -> None:
-        """Write it there, if that is possible."""
-
-    def end(self) -> None:
-        """Let go of the hand that writes, after each request."""
-
-
-class Observer(Protocol):
-    """Learns what is done."""
-
-    def limit_written(self, knob: str, via: str, result: str, seconds: float, /) -> None:
-        """One change is over."""
-
-    def limit_conflicted(self, knob: str, /) -> None:
-        """A limit was not brought back, as somebody else has written it."""
-
-    def limit_restored(self, knob: str, /) -> None:
-        """A limit was brought back."""
-
-    def limit_drifted(self, knob: str, /) -> None:
-        """Somebody else has written over a limit."""
-
-
-class Rules(Struct, frozen=True):
-    """What the settings say of writing."""
-
-    protect: tuple[str, ...] = ()
-    on_exit: str = "keep"
-    follow_restarts: bool = True
-    read_only: bool = False
 
 
 class Enforcer:
@@ -193,7 +107,7 @@ class Enforcer:
     def baselines(self, target: Target) -> Mapping[Key, Value]:
         """Return what each limit of a cgroup goes back to."""
         stored = self._records.baselines(self.identity(target))
-        return stored or (self._ground.baseline(target) if self._is_there(target) else {})
+        return stored or (self._ground.baseline(target) if is_there(self._ground, target) else {})
 
     def identity(self, target: Target) -> Identity:
         """Return what tells a cgroup from all others."""
@@ -202,36 +116,33 @@ class Enforcer:
     # -- one request's way ---------------------------------------------------------------------------------
 
     def _apply(self, request: Request, *, restores: bool) -> Report:
-        reason = self._forbidden(request)
-        if reason:
+        if reason := self._forbidden(request):
             return self._refused(request, reason)
+        tree = self._surveyed(request, restores=restores)
+        if isinstance(tree, Report):
+            return tree
+        plan = self._ground.plan(request, tree)
+        choice = self._choose(plan, tree) if not plan.refusals else Choice({})
+        if refusals := (*plan.refusals, *choice.refusals):
+            messages = {each.key: each.message for each in refusals}
+            return self._refused(request, "not done, as another limit was refused", messages)
+        warnings = (*plan.warnings, *choice.warnings)
+        if request.dry_run:
+            return self._previewed(plan, choice, tree, warnings)
+        return self._carry_out(plan, choice, tree, warnings, restores=restores)
+
+    def _surveyed(self, request: Request, *, restores: bool) -> Tree | Report:
+        """Return what the kernel says, or the report that it says too little."""
+        target = request.target
         try:
-            tree = self._ground.survey(request.target)
+            tree = self._ground.survey(target)
         except (FileMissingError, CgroupGoneError) as error:
             return self._gone(request, str(error), restores=restores)
         except CgwatchError as error:
             return self._refused(request, str(error))
-        state = tree.cgroups.get(request.target.path)
-        if state is None or state.inode != request.target.inode:
+        if target.path not in tree.cgroups or tree.cgroups[target.path].inode != target.inode:
             return self._gone(request, "another cgroup has its path now", restores=restores)
-        plan = self._ground.plan(request, tree)
-        if plan.refusals:
-            return self._refused(
-                request,
-                "not done, as another limit was refused",
-                {each.key: each.message for each in plan.refusals},
-            )
-        choice = self._choose(plan, tree)
-        warnings = (*plan.warnings, *choice.warnings)
-        if choice.refusals:
-            return self._refused(
-                request,
-                "not done, as another limit was refused",
-                {each.key: each.message for each in choice.refusals},
-            )
-        if request.dry_run:
-            return self._previewed(plan, choice, tree, warnings)
-        return self._carry_out(plan, choice, tree, warnings, restores=restores)
+        return tree
 
     def _forbidden(self, request: Request) -> str | None:
         target = request.target
@@ -329,9 +240,9 @@ class Enforcer:
         report = Report(request, outcomes, warnings, number)
         report = self._recorded(report, identity, now, restores=restores, is_clean=is_clean)
         for outcome in outcomes:
-            knob = knob_of(outcome.change.key).family
+            knob = family(outcome.change.key)
             self._observer.limit_written(knob, outcome.via, outcome.result, outcome.duration_seconds)
-        self._log(report)
+        log(report)
         return report
 
     def _recorded(
@@ -361,7 +272,7 @@ class Enforcer:
             if not restores and outcome.result in _MADE
         ]
         pairs = [(identity, key) for key in over]
-        untouched = [] if restores or not is_clean else self._never_made(report.outcomes, identity)
+        untouched = [] if restores or not is_clean else never_made(self._records, report.outcomes, identity)
         self._records.complete(
             number,
             report.outcomes,
@@ -373,60 +284,8 @@ class Enforcer:
         if restores or untouched or over:
             self._ground.keep_baseline(request.target, self._records.baselines(identity))
         for key in over if restores else ():
-            self._observer.limit_restored(knob_of(key).family)
+            self._observer.limit_restored(family(key))
         return structs.replace(report, expires_seconds=expires if made else None)
-
-    def _never_made(self, outcomes: Iterable[Outcome], identity: Identity) -> list[tuple[Identity, Key]]:
-        """Return baselines that were kept for a write that came to nothing."""
-        held = {override.key for each, override in self._records.overrides() if each == identity}
-        return [
-            (identity, outcome.change.key)
-            for outcome in outcomes
-            if outcome.result is Result.REFUSED and outcome.change.key not in held
-        ]
-
-    def take_back(self, left: OpenIntent) -> Report | None:
-        """Undo what a crash left half done; ``None``: it cannot be yet, so ask again later."""
-        try:
-            return self._take_back(left)
-        finally:
-            self._ground.end()
-
-    def _take_back(self, left: OpenIntent) -> Report | None:
-        plan, ways = left.intent.plan, left.intent.ways
-        target, now = plan.request.target, self._pace.clock()
-        identity = Identity(left.boot_id, target.path, target.inode)
-        changes = (*plan.changes, *plan.unchanged)
-        if left.boot_id != self._ground.boot_id or not self._is_there(target):
-            result, message = (
-                Result.GONE,
-                "cgwatch was ended in the middle of it, and the cgroup is gone since",
-            )
-        elif left.intent.restores:
-            result, message = Result.REFUSED, "cgwatch was ended in the middle of it: it is done again"
-        elif other := _foreign(plan, tree := self._ground.survey(target)):
-            result = Result.REVERTED
-            message = f"cgwatch was ended in the middle of it, and somebody else has written {other} since"
-        else:
-            problems = bring_back(plan, ways, tree, kernel=self._ground, owners=self._owners)
-            if problems:
-                LOG.error(
-                    "what was left half done cannot be undone yet",
-                    extra={"path": target.path, "problem": "; ".join(problems)},
-                )
-                return None
-            result, message = Result.REFUSED, "cgwatch was ended in the middle of it: it is as before"
-        outcomes = tuple(
-            Outcome(each, result, ways.get(each.key, Via.CGROUPFS), now, message=message) for each in changes
-        )
-        gone = [(identity, each.key) for each in changes] if result is Result.GONE else []
-        forgotten = gone or ([] if left.intent.restores else self._never_made(outcomes, identity))
-        self._records.complete(left.report, outcomes, dropped=gone, forgotten=forgotten, boot_id=left.boot_id)
-        if not gone:
-            self._ground.keep_baseline(target, self._records.baselines(identity))
-        report = Report(plan.request, outcomes, number=left.report)
-        self._log(report)
-        return report
 
     # -- what comes to nothing -----------------------------------------------------------------------------
 
@@ -463,54 +322,13 @@ class Enforcer:
         ]
         pairs = [(identity, key) for key in messages] if ends else []
         for outcome in outcomes:
-            self._observer.limit_written(outcome.change.key, outcome.via, outcome.result, 0.0)
+            self._observer.limit_written(family(outcome.change.key), outcome.via, outcome.result, 0.0)
         try:
             number = self._records.note(now, rows, dropped=pairs, forgotten=pairs, boot_id=identity.boot_id)
         except UnicodeEncodeError:
             return report
-        self._log(report)
+        log(report)
         return structs.replace(report, number=number)
 
     def _unchanged(self, change: Change, now: float) -> Outcome:
         return Outcome(change, Result.UNCHANGED, Via.CGROUPFS, now, read_back=change.before)
-
-    def _is_there(self, target: Target) -> bool:
-        try:
-            return self._ground.identify(target.path) == target.inode
-        except FileMissingError:
-            return False
-
-    def _log(self, report: Report) -> None:
-        request = report.request
-        for outcome in report.outcomes:
-            is_well = outcome.result in {Result.APPLIED, Result.UNCHANGED}
-            LOG.log(
-                logging.INFO if is_well else logging.WARNING,
-                "limit",
-                extra={
-                    "container": request.target.name or request.target.path,
-                    "limit": outcome.change.key,
-                    "to": outcome.change.to,
-                    "result": str(outcome.result),
-                    "by": f"{request.actor.kind} {request.actor.name}".strip(),
-                    "problem": outcome.message,
-                },
-            )
-
-
-def _foreign(plan: Plan, tree: Tree) -> str:
-    """Name the limits that are neither what they were nor what they were to become.
-
-    On v1 ``memory.swap.max`` is the difference of two files, and anything between two writes.
-    """
-    state = tree.cgroups[plan.request.target.path]
-    page_bytes, between = tree.node.page_bytes, tree.versions.get("memory") == 1
-    return ", ".join(
-        change.key
-        for change in plan.changes
-        if not (between and change.key == "memory.swap.max")
-        and not any(
-            same(change.key, state.values.get(change.key), each, page_bytes=page_bytes, via=Via.DOCKER)
-            for each in (change.before, change.to)
-        )
-    )

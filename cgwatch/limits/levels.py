@@ -59,7 +59,10 @@ def _bandwidth(scene: Scene, goal: Goal) -> Iterator[Refusal]:
             )
             return
     for below in scene.below:
-        if _ratio(below) > ratio and _quota_within(ratio, period_of(below)) < LEAST_QUOTA_MICROSECONDS:
+        if (
+            ratio < _ratio(below) < math.inf
+            and _quota_within(ratio, period_of(below)) < LEAST_QUOTA_MICROSECONDS
+        ):
             yield Refusal(
                 key,
                 f"{below.path} below it has a period of {format_value('cpu.max.period', period_of(below))}, "
@@ -82,7 +85,7 @@ def write_bandwidth(scene: Scene, quota: Value, period: int, pen: Pen) -> None:
     before, was_quota, was_period = _ratio(scene.state), pen.values["cpu.max"], period_of(scene.state)
     after = ratio_of(quota, period)
     for below in scene.below:
-        if _ratio(below) > after and _ratio(below) < math.inf:
+        if after < _ratio(below) < math.inf:
             _lower(scene, below, after, pen)
     if quota == was_quota or period == was_period:
         pen.set(*(("cpu.max", quota) if period == was_period else ("cpu.max.period", period)))

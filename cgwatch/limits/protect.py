@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 
 from cgwatch.model import Kind, Owner
@@ -13,18 +13,22 @@ def protection(path: str, owner: Owner, *, own_paths: Iterable[str], globs: Iter
 
     ``own_paths``: the cgroups that the agent runs in, one for each hierarchy. ``globs``: ``limits.protect``.
     """
+    return next(_reasons(path, owner, own_paths, globs), None)
+
+
+def _reasons(path: str, owner: Owner, own_paths: Iterable[str], globs: Iterable[str]) -> Iterator[str]:
     if path == "/":
-        return "it is the root, which holds the whole machine"
-    if path.rstrip("/").split("/")[1] == "init.scope":
-        return "process 1 runs in it"
+        yield "it is the root, which holds the whole machine"
+        return
+    if path.split("/")[1] == "init.scope":
+        yield "process 1 runs in it"
     if owner.kind is Kind.QOS:
-        return "it holds the pods of the node, and the kubelet sets it again and again"
+        yield "it holds the pods of the node, and the kubelet sets it again and again"
     for own in own_paths:
         if own == path:
-            return "cgwatch itself runs in it"
-        if own.startswith(path.rstrip("/") + "/"):
-            return "cgwatch itself runs in a cgroup below it"
+            yield "cgwatch itself runs in it"
+        elif own.startswith(f"{path}/"):
+            yield "cgwatch itself runs in a cgroup below it"
     for glob in globs:
         if fnmatchcase(path, glob) or fnmatchcase(path.strip("/"), glob):
-            return f"the setting limits.protect names it by {glob!r}"
-    return None
+            yield f"the setting limits.protect names it by {glob!r}"

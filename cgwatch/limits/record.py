@@ -1,7 +1,7 @@
 """The record of limits in the database: the audit log, overrides with their time, baselines, intents.
 
-Everything about a cgroup is kept by its identity: boot, path and inode. One that is made anew at the same path
-has none of it, so nothing is ever brought back onto another one.
+Everything about a cgroup is kept by its identity: boot, path and inode. One that is made anew at the same
+path has none of it, so nothing is ever brought back onto another one.
 
 A request is recorded before its first write: its rows of the audit log (without a result), what every limit
 was before, and the plan. Whatever happens next, the end of it is recorded by ``complete``, by this process or
@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from cgwatch.cgroup.knobs import Value
-from cgwatch.change import Actor, Change, Key, Outcome, Plan, Target, Via
+from cgwatch.change import Actor, Change, Key, Outcome, Plan, Result, Target, Via
 from cgwatch.storage import Storage, StorageError
 
 T = TypeVar("T")
@@ -216,10 +216,10 @@ class Records:
         moved = msgspec.structs.replace(override, target=target)
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.execute(f"DELETE FROM limit_override WHERE {_HERE} AND key = ?", where)  # noqa: S608
+            connection.execute(f"DELETE FROM limit_override WHERE {_HERE} AND key = ?", where)  # noqa: S608 - it is constant
             connection.execute(
                 "UPDATE OR REPLACE limit_baseline SET boot_id = ?, path = ?, inode = ?"
-                f" WHERE {_HERE} AND key = ?",  # noqa: S608 - it is constant
+                " WHERE boot_id = ? AND path = ? AND inode = ? AND key = ?",
                 (boot_id, target.path, target.inode, *where),
             )
             self._settle(connection, boot_id, (moved,), (), ())
@@ -298,7 +298,8 @@ class Records:
         def work(connection: sqlite3.Connection) -> int:
             connection.execute(
                 "DELETE FROM limit_baseline WHERE boot_id != ?"
-                " AND (boot_id, path, inode, key) NOT IN (SELECT boot_id, path, inode, key FROM limit_override)",
+                " AND (boot_id, path, inode, key) NOT IN"
+                " (SELECT boot_id, path, inode, key FROM limit_override)",
                 (boot_id,),
             )
             gone = connection.execute(
@@ -346,3 +347,15 @@ def _insert(connection: sqlite3.Connection, report: int, seconds: float, row: _R
             msgspec.msgpack.encode(row),
         ),
     )
+
+
+def never_made(
+    records: Records, outcomes: Iterable[Outcome], identity: Identity
+) -> list[tuple[Identity, Key]]:
+    """Return the baselines that were kept for a write that came to nothing."""
+    held = {override.key for each, override in records.overrides() if each == identity}
+    return [
+        (identity, outcome.change.key)
+        for outcome in outcomes
+        if outcome.result is Result.REFUSED and outcome.change.key not in held
+    ]

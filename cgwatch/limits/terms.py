@@ -9,13 +9,14 @@ from itertools import groupby
 from msgspec import structs
 
 from cgwatch.cgroup.knob import Value
-from cgwatch.cgroup.knobs import knob_of
 from cgwatch.change import Actor, ActorKind, Change, Key, Outcome, Report, Request, Result, Target, Tree, Via
-from cgwatch.errors import CgwatchError, FileMissingError
-from cgwatch.limits.enforce import Enforcer, Ground, Held, Observer, Owner, Rules
+from cgwatch.errors import CgwatchError, FileMissingError, OwnerRefusedError
+from cgwatch.limits.crash import Aftermath
+from cgwatch.limits.enforce import Enforcer
+from cgwatch.limits.parts import Ground, Held, Observer, Owner, Rules, family
 from cgwatch.limits.record import Identity, Override, Records
 from cgwatch.limits.transaction import Pace
-from cgwatch.limits.verify import period_of, standing
+from cgwatch.limits.verify import period_of, same
 from cgwatch.model import Kind
 
 LOG = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Terms:
         observer: Observer,
     ) -> None:
         self._enforcer = enforcer
+        self._aftermath = Aftermath(ground=ground, records=records, owners=owners, pace=pace)
         self._ground = ground
         self._records = records
         self._owners = owners
@@ -60,7 +62,10 @@ class Terms:
 
     def resume(self) -> list[Report]:
         """At a start: undo what a crash left half done, and restore what expired while nobody ran."""
-        return self.expire(self._pace.clock())
+        now = self._pace.clock()
+        reports = self._settle()
+        self.watch(now)  # containers that were started again in the meantime have their overrides again
+        return [*reports, *self.expire(now)]
 
     def leave(self) -> list[Report]:
         """At the end: undo every override (``limits.on_exit: restore``), or leave them (``keep``)."""
@@ -142,8 +147,8 @@ class Terms:
             else:
                 wanted[override.key] = baselines[override.key]
         reports = [self._noted(identity, left, actor, reason)] if left else []
-        for _ in left:
-            self._observer.limit_conflicted(knob_of(_[0].key).family)
+        for override, _ in left:
+            self._observer.limit_conflicted(family(override.key))
         if wanted:
             report = self._enforcer.restore(target, wanted, actor, reason)
             if any(outcome.result is Result.REFUSED for outcome in report.outcomes):
@@ -162,20 +167,11 @@ class Terms:
         state = tree.cgroups[override.target.path]
         if override.key not in baselines:
             return "what it was before is not known any more: it is left as it is"
-        found = standing(
-            override.key,
-            state.values.get(override.key),
-            override.value,
-            baselines[override.key],
-            page_bytes=tree.node.page_bytes,
-            via=override.via,
-            period=period_of(state.values),
-        )
-        return (
-            ""
-            if found.ours or found.at_baseline
-            else "somebody else has written it since: it is left as it is"
-        )
+        current, baseline = state.values.get(override.key), baselines[override.key]
+        at_baseline = same(override.key, current, baseline, page_bytes=tree.node.page_bytes, via=override.via)
+        if at_baseline or self._is_ours(override, tree, state.values):
+            return ""
+        return "somebody else has written it since: it is left as it is"
 
     def _left_alone(
         self, override: Override, tree: Tree, baselines: Mapping[Key, Value], problem: str
@@ -262,7 +258,7 @@ class Terms:
         reports = []
         for left in self._records.open_intents():
             request = left.intent.plan.request
-            report = self._enforcer.take_back(left)
+            report = self._aftermath.take_back(left)
             if report is None:
                 continue
             reports.append(report)
@@ -276,66 +272,83 @@ class Terms:
     # -- cgroups that go and come --------------------------------------------------------------------------
 
     def _is_missing(self, identity: Identity, overrides: Sequence[Override], now_seconds: float) -> None:
+        """Wait for a container to be started again; Docker keeps what it was told while it has it."""
         since = self._missing.setdefault(identity, now_seconds)
-        is_container = overrides[0].target.owner.kind is Kind.CONTAINER
-        if is_container and self._rules.follow_restarts and now_seconds - since < _GONE_SECONDS:
+        if overrides[0].target.owner.kind is Kind.CONTAINER and now_seconds - since < _GONE_SECONDS:
             return
-        over = [each for each in overrides if each.expires_seconds is None or not is_container] or overrides
-        self._end_gone(identity, over, _AGENT, "its cgroup is gone")
-        self._missing.pop(identity, None)
+        self._missing[identity] = now_seconds
+        over = [each for each in overrides if each.via is not Via.DOCKER or not self._has_docker(each)]
+        self._lost(identity, over, "the cgroup is gone")
+
+    def _has_docker(self, override: Override) -> bool:
+        """Whether Docker still has a container; while it does not answer it may."""
+        try:
+            self._owners[Via.DOCKER].impossible(override.target, {}, {})
+        except (OwnerRefusedError, KeyError):
+            return False
+        except CgwatchError:
+            return True
+        return True
 
     def _made_anew(
         self, identity: Identity, overrides: Sequence[Override], target: Target, now_seconds: float
     ) -> None:
+        """Let overrides follow a container that was started again.
+
+        What Docker was told it has set again itself; all else is set anew, where the settings want it.
+        """
         self._missing.pop(identity, None)
-        if target.owner.kind is not Kind.CONTAINER or not self._rules.follow_restarts:
-            self._end_gone(identity, overrides, _AGENT, "another cgroup has its path now")
+        if target.owner.kind is not Kind.CONTAINER:
+            self._lost(identity, overrides, "another cgroup has its path now")
             return
         tree = self._ground.survey(target)
-        state = tree.cgroups[target.path]
-        stored: list[Override] = []
-        lost: list[Override] = []
+        values = tree.cgroups[target.path].values
+        others = [each for each in overrides if each.via is not Via.DOCKER]
+        changed = []
         for override in overrides:
-            kept = standing(
-                override.key,
-                state.values.get(override.key),
-                override.value,
-                None,
-                page_bytes=tree.node.page_bytes,
-                via=override.via,
-                period=period_of(state.values),
-            )
-            (stored if override.via is Via.DOCKER and kept.ours else lost).append(override)
-        for override in stored:
-            self._records.follow(identity, override, self._ground.boot_id, target)
-        self._set_again(identity, lost, target, now_seconds)
-        LOG.info(
-            "a container was started again: its limits follow",
-            extra={"container": target.name or target.path, "limits": len(overrides)},
+            if override.via is not Via.DOCKER:
+                continue
+            if self._is_ours(override, tree, values):
+                self._records.follow(identity, override, self._ground.boot_id, target)
+            else:
+                changed.append(override)
+        self._lost(identity, changed, "the container was started again, and somebody else had changed it")
+        self._lost(
+            identity,
+            others,
+            "the container was started again"
+            + ("; what is left of its time is set anew" if self._rules.follow_restarts else ""),
+        )
+        if self._rules.follow_restarts:
+            self._set_again(others, target, now_seconds)
+
+    def _is_ours(self, override: Override, tree: Tree, values: Mapping[Key, Value]) -> bool:
+        return same(
+            override.key,
+            values.get(override.key),
+            override.value,
+            page_bytes=tree.node.page_bytes,
+            via=override.via,
+            period=period_of(values),
         )
 
-    def _set_again(
-        self, identity: Identity, lost: Iterable[Override], target: Target, now_seconds: float
-    ) -> None:
+    def _lost(self, identity: Identity, overrides: Sequence[Override], message: str) -> None:
+        """End overrides that went with their cgroup."""
+        if not overrides:
+            return
+        now = self._pace.clock()
+        rows = []
+        for each in overrides:
+            change = Change(each.key, each.value, each.value, each.value)
+            rows.append((each, Outcome(change, Result.GONE, each.via, now, message=message)))
+        self._noted(identity, rows, _AGENT, message)
+
+    def _set_again(self, lost: Iterable[Override], target: Target, now_seconds: float) -> None:
         for _, group in groupby(sorted(lost, key=lambda each: each.report), key=lambda each: each.report):
             those = list(group)
             first = those[0]
             left = None if first.expires_seconds is None else first.expires_seconds - now_seconds
             wanted = {each.key: each.value for each in those}
-            rows = [
-                (
-                    each,
-                    Outcome(
-                        Change(each.key, each.value, each.value, each.value),
-                        Result.GONE,
-                        each.via,
-                        now_seconds,
-                        message="the container was started again; what is left of its time is set anew",
-                    ),
-                )
-                for each in those
-            ]
-            self._noted(identity, rows, _AGENT, "the container was started again")
             if left is None or left > 0:
                 self._enforcer.apply(Request(target, wanted, first.actor, first.reason, left))
 
@@ -347,20 +360,11 @@ class Terms:
         held = []
         for override in overrides:
             key, current = override.key, values.get(override.key)
-            found = standing(
-                key,
-                current,
-                override.value,
-                None,
-                page_bytes=tree.node.page_bytes,
-                via=override.via,
-                period=period_of(values),
-            )
-            if found.ours:
+            if self._is_ours(override, tree, values):
                 self._drifted.pop((identity, key), None)
             elif self._drifted.get((identity, key), override.value) != current:
                 self._drifted[identity, key] = current
-                self._observer.limit_drifted(knob_of(key).family)
+                self._observer.limit_drifted(family(key))
                 LOG.warning(
                     "somebody else has written a limit of ours",
                     extra={"container": target.name or target.path, "limit": key, "now": current},

@@ -194,8 +194,9 @@ class Transaction:
                     return
                 raise _FailedError(
                     step.keys,
-                    f"the processes use more than that and it cannot be reclaimed ({self._pace.deadline_seconds:g}"
-                    " s were tried): end some, allow more, or use --force, which kills",
+                    "the processes use more than that and it cannot be reclaimed"
+                    f" ({self._pace.deadline_seconds:g} s were tried): end some, allow more, or use --force,"
+                    " which kills",
                 )
             self._pace.sleep(_POLL_SECONDS)
 
@@ -274,7 +275,7 @@ class Transaction:
 
 
 def way_of(step: Step, path: str, ways: Mapping[Key, Via], tree: Tree) -> Via:
-    """Say by which way a step goes: those of other cgroups, and those that prepare others, by the kernel's file."""
+    """Say by which way a step goes: by the kernel's file if it is another cgroup's, or prepares another."""
     if step.path != path:
         return Via.CGROUPFS
     for key in step.keys:
@@ -345,11 +346,9 @@ def _write_by(
 
 
 def _told(failed: _FailedError, key: Key, problems: Sequence[str]) -> str:
-    told = (
-        str(failed)
-        if key in failed.keys or failed.gone
-        else f"not done, as {', '.join(sorted(failed.keys))} was not: {failed}"
-    )
+    told = str(failed)
+    if key not in failed.keys and not failed.gone:
+        told = f"not done, as {', '.join(sorted(failed.keys))} was not: {failed}"
     return told + (f"; and it could not be undone: {'; '.join(problems)}" if problems else "")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
@@ -43,21 +43,16 @@ def same(
     Bytes are the same in one page, and quotas in one step of systemd; ``period``: of the quota, in
     microseconds, 0 for the kernel's default.
     """
-    if one is None or other is None or one == other:
+    if one is None or other is None or one == other or isinstance(one, str) or isinstance(other, str):
         return one == other
-    if isinstance(one, str) or isinstance(other, str):
-        return False
     knob = knob_of(key)
-    if knob.unit is Unit.BYTES:
-        if min(one, other) >= _PRACTICALLY_UNLIMITED:
-            return True
-        if math.inf in (one, other):
-            return False
-        return knob.rounding is Rounding.PAGE and one // page_bytes == other // page_bytes
-    if key == "cpu.max" and via is not Via.CGROUPFS and math.inf not in (one, other):
-        step = QUOTA_STEP_PER_SECOND * (period or DEFAULT_PERIOD_MICROSECONDS) / 1_000_000
-        return abs(one - other) <= step
-    return False
+    is_finite = math.inf not in (one, other)
+    if knob.unit is Unit.BYTES and min(one, other) >= _PRACTICALLY_UNLIMITED:
+        return True
+    if knob.rounding is Rounding.PAGE:
+        return is_finite and one // page_bytes == other // page_bytes
+    step = QUOTA_STEP_PER_SECOND * (period or DEFAULT_PERIOD_MICROSECONDS) / 1_000_000
+    return key == "cpu.max" and via is not Via.CGROUPFS and is_finite and abs(one - other) <= step
 
 
 def judged(
@@ -71,52 +66,41 @@ def judged(
     def is_same(one: Value | None, other: Value | None) -> bool:
         return same(change.key, one, other, page_bytes=page_bytes, via=via, period=period)
 
-    def shown(value: Value | None) -> str:
-        return "nothing" if value is None else format_value(change.key, value)
-
     if first.value is None or last.value is None:
         return Result.REVERTED, "the kernel does not offer this limit any more: its controller was turned off"
+    shown = format_value(change.key, last.value)
     if not is_same(last.value, first.value):
-        return Result.REVERTED, (
-            f"somebody wrote {shown(last.value)} over it at once; find out who manages this cgroup, or use the "
-            "way that its owner knows of (--via auto)"
+        found = (
+            Result.REVERTED,
+            (
+                f"somebody wrote {shown} over it at once; find out who manages this cgroup, or use the way"
+                " that its owner knows of (--via auto)"
+            ),
         )
-    if not is_same(last.value, change.to):
-        if is_same(last.value, change.before):
-            return Result.REVERTED, f"the write was taken, and the limit is {shown(last.value)} as before"
-        return Result.CLAMPED, f"the kernel made {shown(last.value)} of {shown(change.to)}"
-    if last.usage_bytes is not None and not isinstance(last.value, str) and last.usage_bytes > last.value:
+    elif is_same(last.value, change.to):
+        found = _in_effect(change.key, last, is_same)
+    elif is_same(last.value, change.before):
+        found = Result.REVERTED, f"the write was taken, and the limit is {shown} as before"
+    else:
+        found = Result.CLAMPED, f"the kernel made {shown} of {format_value(change.key, change.to)}"
+    return found
+
+
+def _in_effect(
+    key: Key, last: Seen, is_same: Callable[[Value | None, Value | None], bool]
+) -> tuple[Result, str]:
+    """Say whether a limit that stands does what it says."""
+    usage, value = last.usage_bytes, last.value
+    if usage is not None and not isinstance(value, str) and value is not None and usage > value:
         return Result.APPLIED_NOT_EFFECTIVE, (
-            f"{last.usage_bytes} bytes are still in use, which cannot be reclaimed: end processes, or allow more"
+            f"{usage} bytes are still in use and cannot be reclaimed: end processes, or allow more"
         )
-    if last.effective is not None and not is_same(last.effective, last.value):
+    if last.effective is not None and not is_same(last.effective, value):
         return Result.APPLIED_NOT_EFFECTIVE, (
-            f"{last.effective_path} above it allows {shown(last.effective)}: change the limit there"
+            f"{last.effective_path} above it allows {format_value(key, last.effective)}:"
+            " change the limit there"
         )
     return Result.APPLIED, ""
-
-
-class Standing(Struct, frozen=True):
-    """How the value of an override stands to what is there."""
-
-    ours: bool
-    at_baseline: bool
-
-
-def standing(
-    key: Key,
-    current: Value | None,
-    override: Value,
-    baseline: Value | None,
-    *,
-    page_bytes: int,
-    via: Via,
-    period: int = 0,
-) -> Standing:
-    """Say whether a limit is what we made of it, and whether it is what it was before."""
-    ours = same(key, current, override, page_bytes=page_bytes, via=via, period=period)
-    at_baseline = same(key, current, baseline, page_bytes=page_bytes, via=via, period=period)
-    return Standing(ours, at_baseline)
 
 
 def period_of(values: Mapping[Key, Value]) -> int:

@@ -12,11 +12,12 @@ from msgspec import Struct
 from cgwatch.cgroup import hierarchy
 from cgwatch.change import Plan, Request, Tree, Via
 from cgwatch.errors import EnforcerBusyError
-from cgwatch.limits.enforce import Enforcer, Observer, Owner, Rules
+from cgwatch.limits.enforce import Enforcer
 from cgwatch.limits.ground import RealGround
 from cgwatch.limits.guards import Guards
 from cgwatch.limits.hand import Hand
 from cgwatch.limits.lock import HostLock
+from cgwatch.limits.parts import Observer, Owner, Rules
 from cgwatch.limits.plan import plan
 from cgwatch.limits.record import Records
 from cgwatch.limits.terms import Terms
@@ -126,8 +127,8 @@ def alone(settings: Settings) -> Iterator[Enforcer]:
             ) from error
         if not is_ours:
             raise EnforcerBusyError(
-                f"process {lock.holder() or 'unknown'} writes the limits of this host ({lock.path} is locked):"
-                " ask that agent (--state-dir names its directory), or end it"
+                f"process {lock.holder() or 'unknown'} writes the limits of this host"
+                f" ({lock.path} is locked): ask that agent (--state-dir names its directory), or end it"
             )
         try:
             if not settings.read_only:

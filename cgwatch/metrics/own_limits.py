@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from cgwatch.limits.enforce import Held
+from cgwatch.limits.parts import Held
 from cgwatch.oom.kill import Cause
 from cgwatch.oom.tally import Tally
 
@@ -91,7 +91,7 @@ class _Overrides(Collector):
     def collect(self) -> Iterable[Metric]:
         limits = GaugeMetricFamily(
             "cgwatch_limit",
-            "A limit that was changed: as desired, as the cgroup has it, and as cgroups above let it have it.",
+            "A limit that was changed: as desired, as the cgroup has it, and as those above let it have it.",
             labels=["container", "knob", "state"],
         )
         expiry = GaugeMetricFamily(

@@ -175,7 +175,7 @@ class Kernel:
     def _writers_v2(self) -> dict[str, Callable[[Cgroup, str], None]]:
         return {
             **{
-                f"memory.{name}": lambda cgroup, text, name=name: self._write_memory_v2(cgroup, name, text)
+                f"memory.{name}": self._writer_of_memory_v2(name)
                 for name in ("max", "high", "low", "min", "swap.max")
             },
             "memory.oom.group": _write_oom_group,
@@ -226,15 +226,17 @@ class Kernel:
 
     # -- memory ---------------------------------------------------------------------------------------------
 
-    def _write_memory_v2(self, cgroup: Cgroup, name: str, text: str) -> None:
-        pages = _pages_of(text, "max")
-        cgroup.pages[name] = pages
-        if name in {"max", "high"}:
-            most = pages * PAGE
-            self._reclaim(cgroup, most)
+    def _writer_of_memory_v2(self, name: str) -> Callable[[Cgroup, str], None]:
+        def write(cgroup: Cgroup, text: str) -> None:
+            cgroup.pages[name] = _pages_of(text, "max")
+            most = cgroup.pages[name] * PAGE
+            if name in {"max", "high"}:
+                self._reclaim(cgroup, most)
             if name == "max" and cgroup.usage > most:
                 cgroup.killed += 1
                 cgroup.anon = 0
+
+        return write
 
     def _reclaim(self, cgroup: Cgroup, most: float) -> None:
         """Give back cache, then swap out, as far as there is room."""
@@ -328,10 +330,10 @@ class Kernel:
 
     def _write_io_max(self, cgroup: Cgroup, text: str) -> None:
         device, *words = text.split()
-        if device != self.device:
-            raise OSError(errno.ENODEV, text)
         if not words:
             raise OSError(errno.EINVAL, text)
+        if device != self.device:
+            raise OSError(errno.ENODEV, text)
         for word in words:
             name, _, value = word.partition("=")
             if name not in _WORDS or not value:
@@ -339,6 +341,8 @@ class Kernel:
             number = math.inf if value == "max" else float(_unsigned(value))
             if not number:
                 raise OSError(errno.ERANGE, text)
+            if number == 1:
+                raise OSError(errno.EINVAL, text)
             self._bind(cgroup, name, number)
 
     def _bind(self, cgroup: Cgroup, word: str, number: float) -> None:

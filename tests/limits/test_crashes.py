@@ -28,7 +28,7 @@ BASELINE = {"memory.max": 256 * MEBIBYTE, "pids.max": 1000}
 
 def live(state_dir: Path, target: Target, seed: int) -> None:
     """Set, expire and reset limits, for ever."""
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311 - no secret
     bench = Bench(state_dir)
     terms, enforcer = bench.office.terms, bench.office.enforcer
     terms.resume()
@@ -64,7 +64,7 @@ def test_whenever_it_is_killed_every_limit_is_the_wanted_one_or_what_it_was_and_
     target = sandbox.target(sandbox.root)
     sandbox.memory(sandbox.root).write_text(str(BASELINE["memory.max"]))
     sandbox.pids(sandbox.root).write_text(str(BASELINE["pids.max"]))
-    chance = random.Random(os.environ.get("CGWATCH_LIMIT_SEED", "12"))
+    chance = random.Random(os.environ.get("CGWATCH_LIMIT_SEED", "12"))  # noqa: S311 - no secret
     interrupted = 0
     for kill in range(KILLS):
         live_and_be_killed(tmp_path, target, chance.randrange(1 << 30), chance.uniform(0, LONGEST_SECONDS))
@@ -105,7 +105,7 @@ def test_an_agent_that_was_killed_in_a_write_that_hangs_keeps_others_from_writin
             bench = Bench(tmp_path)
             hand = bench.office.enforcer._ground._hand  # type: ignore[attr-defined]  # the real one
             write = hand.write
-            hand.write = lambda _path, raw: write(str(hanging), raw)  # type: ignore[method-assign]
+            hand.write = lambda _path, raw: write(str(hanging), raw)
             bench.office.enforcer.apply(wish(target, memory_max=64 * MEBIBYTE))
         finally:
             os._exit(1)

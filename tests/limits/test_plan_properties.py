@@ -191,10 +191,10 @@ def test_no_limit_passes_through_what_is_neither_old_nor_new(version: int, data:
                 for values in (before, _values(kernel), {**before, **to})
             ]
             assert min(both[0], both[2]) <= both[1] <= max(both[0], both[2])
-        assert _cpus(_values(kernel)) >= min(_cpus(before), _cpus({**before, **to})) * (1 - 1e-5)
+        assert _ratio(_values(kernel)) >= min(_ratio(before), _ratio({**before, **to})) * (1 - 1e-5)
 
 
-def _cpus(values: Mapping[str, Value]) -> float:
+def _ratio(values: Mapping[str, Value]) -> float:
     return float(values["cpu.max"]) / float(values["cpu.max.period"])
 
 

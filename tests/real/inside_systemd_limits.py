@@ -80,7 +80,7 @@ def test_a_units_limits_are_set_by_systemd_and_survive_a_daemon_reload(service: 
 
     report = bench.office.enforcer.apply(structs.replace(wish(service, 600), wanted=wanted))
 
-    assert ways(report) == {key: (Result.APPLIED, Via.SYSTEMD) for key in wanted}, report
+    assert ways(report) == dict.fromkeys(wanted, (Result.APPLIED, Via.SYSTEMD)), report
     reload()
     place = ROOT / service.path.lstrip("/")
     assert (place / "memory.max").read_text() == f"{64 * MEBIBYTE}\n"

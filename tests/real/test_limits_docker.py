@@ -86,7 +86,7 @@ def test_docker_is_told_of_every_limit_that_it_knows_and_inspect_stays_true(
 
     report = bench.office.enforcer.apply(structs.replace(wish(limited.target, 600), wanted=wanted))
 
-    assert ways(report) == {key: (Result.APPLIED, Via.DOCKER) for key in wanted}, report
+    assert ways(report) == dict.fromkeys(wanted, (Result.APPLIED, Via.DOCKER)), report
     stored, kernel = limited.stored(), limited.kernel()
     assert (stored["Memory"], kernel["memory.max"]) == (64 * MEBIBYTE, 64 * MEBIBYTE)
     assert stored["MemorySwap"] == 128 * MEBIBYTE  # what swap alone may be stays as it was
@@ -112,7 +112,7 @@ def test_a_container_without_limits_gets_some_and_loses_them_again(
 
     report = bench.office.enforcer.apply(structs.replace(wish(container.target, 600), wanted=wanted))
 
-    assert ways(report) == {key: (Result.APPLIED, Via.DOCKER) for key in wanted}, report
+    assert ways(report) == dict.fromkeys(wanted, (Result.APPLIED, Via.DOCKER)), report
     stored, kernel = container.stored(), container.kernel()
     assert (stored["Memory"], kernel["memory.max"]) == (64 * MEBIBYTE, 64 * MEBIBYTE)
     assert (stored["CpuQuota"], stored["CpuPeriod"], kernel["cpu.max"]) == (50_000, 100_000, 50_000)

@@ -1,4 +1,4 @@
-"""Limits on other kernels: what tests/limits shows natively on cgroup v2 as well, and units of a real systemd."""
+"""What tests/limits shows natively once more on cgroup v2, and limits of units by a real systemd."""
 
 from __future__ import annotations
 

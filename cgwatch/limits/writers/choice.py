@@ -49,20 +49,23 @@ def row_of(owner: Owner) -> Row:
 
     Within a container, and below a user's own systemd, the machine's daemons know nothing.
     """
-    if owner.parent_container_id or owner.user_id:
-        return Row((Via.CGROUPFS,), "whoever made it sets it again")
+    is_foreign = owner.parent_container_id or owner.user_id
     match owner.kind, owner.runtime:
+        case ((Kind.CONTAINER | Kind.POD | Kind.UNIT), _) if is_foreign:
+            row = Row((Via.CGROUPFS,), "whoever made it sets it again")
         case Kind.CONTAINER, Runtime.DOCKER if owner.unit:
-            return Row((Via.DOCKER, Via.SYSTEMD, Via.CGROUPFS), f"{_RESTART}, or {_RELOAD}")
+            row = Row((Via.DOCKER, Via.SYSTEMD, Via.CGROUPFS), f"{_RESTART}, or {_RELOAD}")
         case Kind.CONTAINER, Runtime.DOCKER:
-            return Row((Via.DOCKER, Via.CGROUPFS), _RESTART)
+            row = Row((Via.DOCKER, Via.CGROUPFS), _RESTART)
         case ((Kind.CONTAINER | Kind.POD), _) if owner.unit:
-            return Row((Via.SYSTEMD, Via.CGROUPFS), f"{_RESTART}, or {_RELOAD}")
+            row = Row((Via.SYSTEMD, Via.CGROUPFS), f"{_RESTART}, or {_RELOAD}")
         case ((Kind.CONTAINER | Kind.POD), _):
-            return Row((Via.CGROUPFS,), _RESTART)
+            row = Row((Via.CGROUPFS,), _RESTART)
         case Kind.UNIT, _:
-            return Row((Via.SYSTEMD, Via.CGROUPFS), f"the unit is started again, or {_RELOAD}")
-    return Row((Via.CGROUPFS,))
+            row = Row((Via.SYSTEMD, Via.CGROUPFS), f"the unit is started again, or {_RELOAD}")
+        case _:
+            row = Row((Via.CGROUPFS,))
+    return row
 
 
 def choose(

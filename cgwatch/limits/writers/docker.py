@@ -6,7 +6,8 @@ The API's traps, each seen with Docker 20.10 (moby ``daemon/update.go``, ``daemo
 - ``Memory`` of -1 is refused; "no limit" is the kernel's own largest number.
 - ``Memory`` alone is refused when it is above the stored ``MemorySwap``, which may be 0 or -1: both go
   together, always. A ``MemorySwap`` of -1 is stored, and not told to a running container.
-- A container that was made with ``--cpus`` has ``NanoCpus``, which excludes ``CpuQuota`` and cannot be cleared.
+- A container that was made with ``--cpus`` has ``NanoCpus``, which excludes ``CpuQuota`` and cannot be taken
+  away.
 
 The docker library's own ``update_container`` has no ``NanoCpus``, so the endpoint is called as such.
 """
@@ -132,7 +133,7 @@ def _cpu(
 
 
 class DockerWriter:
-    """Speaks to one daemon; ``base_url`` is as in ``DOCKER_HOST``. Each call takes ``timeout_seconds`` at most."""
+    """Speaks to one daemon; ``base_url`` is as in ``DOCKER_HOST``. Each call takes ``timeout_seconds``."""
 
     def __init__(self, base_url: str, *, timeout_seconds: float) -> None:
         self._base_url = base_url
