@@ -290,6 +290,29 @@ def _limited_and_reset(docker: Dockerd, hand: Hand, name: str, container_id: str
     assert (number(file), stored()) == (64 * MIB, 64 * MIB)
 
 
+def test_a_cgroup_of_v2_is_frozen_where_that_is_the_hierarchy_that_is_looked_at(
+    directory: str, v1_cgroups: V1Cgroups
+) -> None:
+    unified = v1_cgroups.path("", "unified")
+    if not (unified.parent / "cgroup.controllers").exists():
+        pytest.skip("needs a unified hierarchy beside those of v1")
+    v1_cgroups.start(v1_cgroups.make("", "unified"))
+    hand = Hand(directory)
+    roots = {"CGWATCH_ROOTS_CGROUP": str(unified.parent)}
+
+    frozen = hand.type("freeze", v1_cgroups.name, **roots)
+    try:
+        assert frozen.exit_code == 0, frozen.output
+        assert "frozen 1" in (unified / "cgroup.events").read_text()
+        shown = hand.type("limits", v1_cgroups.name, **roots).stdout.splitlines()
+        assert any(line.split()[:2] == ["cgroup.freeze", "1"] for line in shown)
+    finally:
+        thawed = hand.type("reset-limit", v1_cgroups.name, **roots)
+        (unified / "cgroup.freeze").write_text("0")
+    assert thawed.exit_code == 0, thawed.output
+    assert hand.changes()[-1]["outcome"]["read_back"] == 0
+
+
 TYPED_ON_V2 = f"""
 cgroup=/sys/fs/cgroup/made
 mkdir $cgroup
