@@ -59,6 +59,9 @@ PURE = (
     "limits.view",
     "limits.docker_view",
     "limits.wire",
+    "limits.protect",
+    "limits.verify",
+    "limits.writers.choice",
 )
 
 

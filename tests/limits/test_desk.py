@@ -36,7 +36,7 @@ class ToldOfLock(Told):
 
     def wait_for(self, *expected: bool) -> None:
         with self.changed:
-            assert self.changed.wait_for(lambda: self.ours == list(expected), 10), self.ours
+            assert self.changed.wait_for(lambda: self.ours == list(expected), 30), self.ours
 
 
 def desk_of(bench: Bench, told: ToldOfLock) -> LimitsDesk:
@@ -46,7 +46,7 @@ def desk_of(bench: Bench, told: ToldOfLock) -> LimitsDesk:
     return LimitsDesk(office, storage, told, lock_seconds=0.05)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -66,7 +66,7 @@ def test_the_worker_undoes_a_limit_when_its_time_is_over_without_being_asked(
         assert sandbox.memory(sandbox.root).read_text() == f"{64 * MEBIBYTE}\n"
         wait_until(lambda: sandbox.memory(sandbox.root).read_text() == sandbox.unlimited)
         assert report.expires_seconds is not None
-        assert report.expires_seconds <= time.time() < report.expires_seconds + 3
+        assert report.expires_seconds <= time.time() < report.expires_seconds + 15
 
         desk.apply(wish(target, memory_max=64 * MEBIBYTE))
         wait_until(lambda: len(desk.held()) == 1)
@@ -114,7 +114,8 @@ def test_an_agent_undoes_what_expired_before_its_start_and_says_that_it_is_the_o
             lambda page: bool(
                 page.find("cgwatch_limit", knob="pids.max")
                 and page.find("cgwatch_limit_restores_total", knob="memory.max")
-            )
+            ),
+            deadline_seconds=30,
         )
         assert page.value("cgwatch_enforcer") == 1
         assert page.value("cgwatch_limit_restores_total", knob="memory.max") == 1

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 from msgspec import structs
 
 from cgwatch.change import Change, Plan, Request, Result, Step
+from cgwatch.control import client
 from cgwatch.limits.baseline import read_baseline
 from cgwatch.settings import Limits
 from tests.limits.sandbox import MEBIBYTE, SOMEBODY, Bench, Sandbox, wish
+from tests.real.agent_process import AgentProcess
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     from cgwatch.change import Report, Tree
 
 pytestmark = pytest.mark.real
+
+NO_DOCKER = "unix:///nonexistent/docker.sock"
 
 
 def results(report: Report) -> dict[str, Result]:
@@ -265,6 +271,43 @@ def test_a_limit_is_not_brought_back_below_what_is_used_until_that_is_less(
 
     assert results(report) == {"memory.max": Result.APPLIED}
     assert sandbox.memory(path).read_text() == f"{32 * MEBIBYTE}\n"
+
+
+def test_a_kill_by_a_limit_that_was_forced_below_what_is_used_is_told_as_our_own_doing(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    path = f"{sandbox.root}/job"
+    target = sandbox.make(path)
+    # Without swap: it would take what has no room.
+    swap = sandbox.file(path, "memory", "memory.swap.max", "memory.swappiness")
+    if swap.exists():
+        swap.write_text("0")
+    move = f"open('{sandbox.memory(path).parent}/cgroup.procs', 'w').write('0')"
+    environment = {"CGWATCH_LIMITS_VERIFY_AFTER": "100ms"}
+    with (
+        AgentProcess(NO_DOCKER, state_dir=str(tmp_path), environment=environment) as agent,
+        subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", f"{move}; {HOLD}"], stdout=subprocess.PIPE
+        ) as process,
+    ):
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        agent.page_after(time.time())
+        request = structs.replace(wish(target, memory_max=16 * MEBIBYTE), force=True)
+
+        report = client.apply(str(tmp_path), request)
+
+        if sandbox.version == 1:
+            assert results(report) == {"memory.max": Result.REFUSED}, "cgroup v1 kills nobody for a new limit"
+            assert process.poll() is None
+            process.kill()
+            return
+        assert results(report) == {"memory.max": Result.APPLIED}
+        assert process.wait() == -signal.SIGKILL
+        page = agent.wait_for(
+            lambda page: page.value("cgwatch_limit_oom_kills_total") == 1, deadline_seconds=30
+        )
+        assert page.value("cgwatch_oom_kills_total", name=path, cause="limit_write") == 1
 
 
 def plan_with_a_bad_step(request: Request, tree: Tree) -> Plan:
