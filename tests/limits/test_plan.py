@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cgwatch.change import Actor, ActorKind, Change, Plan, Request, Target, Tree
-from cgwatch.discovery.recognise import recognise
+from cgwatch.change import Change, Plan, Tree
 from cgwatch.limits.guards import Guards
 from cgwatch.limits.plan import plan
 from tests.limits.errno_model import PAGE, Kernel
+from tests.limits.wishes import MEGABYTE, request_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cgwatch.cgroup.knob import Value
 
-MEGABYTE = 1 << 20
 PATH = "/above/target"
 
 
@@ -39,10 +38,8 @@ def planned(
     guards: Guards | None = None,
     path: str = PATH,
 ) -> Plan:
-    target = Target(path, 1, recognise(path))
-    request = Request(target, wishes, Actor(ActorKind.COMMAND, "test"), force=force)
     tree = kernel.tree() if isinstance(kernel, Kernel) else kernel
-    return plan(request, tree, guards=guards or Guards())
+    return plan(request_of(path, wishes, force=force), tree, guards=guards or Guards())
 
 
 def texts(made: Plan) -> list[str]:
