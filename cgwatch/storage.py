@@ -23,6 +23,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
+from cgwatch.encoding import encoded, storable
 from cgwatch.errors import CgwatchError
 from cgwatch.oom.kill import OomKill
 from cgwatch.oom.state import State
@@ -190,11 +191,11 @@ class Storage:
         returns, all of it is on the disk. Raises ``StorageError``; then nothing of it is stored.
         """
         rows = [_row(kill, (forensics or {}).get(kill.number)) for kill in kills]
-        encoded = _encoded(msgspec.msgpack.encode, state)
+        encoded_state = encoded(msgspec.msgpack.encode, state)
 
         def write(connection: sqlite3.Connection) -> None:
             connection.executemany(_SAVE_KILL, rows)
-            connection.execute(_SAVE_STATE, (encoded,))
+            connection.execute(_SAVE_STATE, (encoded_state,))
 
         self._do(write)
 
@@ -378,38 +379,14 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
-def _encoded(encode: Callable[[object], bytes], value: object) -> bytes:
-    """Encode a struct, whatever its texts hold.
-
-    The names of containers and of processes are up to them. Lone surrogates, which no encoder takes, are
-    stored as they are spelled; they must not cost a kill, nor the agent.
-    """
-    try:
-        return encode(value)
-    except UnicodeEncodeError:
-        return encode(_storable(msgspec.to_builtins(value)))
-
-
-def _storable(value: object) -> object:
-    match value:
-        case str():
-            return value.encode(errors="backslashreplace").decode()
-        case dict():
-            return {_storable(key): _storable(each) for key, each in value.items()}
-        case list() | tuple():
-            return [_storable(each) for each in value]
-        case _:
-            return value
-
-
 def _row(kill: OomKill, forensics: Struct | None) -> tuple[object, ...]:
     holder = kill.holder
     return (
         kill.number,
         kill.found_seconds,
-        _storable(holder.owner.container_id if holder else None),
-        _storable(holder.name if holder else None),
-        _storable((holder.path if holder else None) or kill.path),
-        _encoded(msgspec.json.encode, kill),
-        None if forensics is None else _encoded(msgspec.json.encode, forensics),
+        storable(holder.owner.container_id if holder else None),
+        storable(holder.name if holder else None),
+        storable((holder.path if holder else None) or kill.path),
+        encoded(msgspec.json.encode, kill),
+        None if forensics is None else encoded(msgspec.json.encode, forensics),
     )

@@ -59,6 +59,7 @@ PURE = (
     "limits.view",
     "limits.docker_view",
     "limits.wire",
+    "encoding",
     "limits.protect",
     "limits.verify",
     "limits.writers.choice",

@@ -60,9 +60,8 @@ class Aftermath:
         )
         gone = [(identity, each.key) for each in changes] if result is Result.GONE else []
         forgotten = gone or ([] if left.intent.restores else never_made(self._records, outcomes, identity))
+        self._ground.forget_baseline(target, [key for _, key in forgotten])
         self._records.complete(left.report, outcomes, dropped=gone, forgotten=forgotten, boot_id=left.boot_id)
-        if not gone:
-            self._ground.keep_baseline(target, self._records.baselines(identity))
         report = Report(plan.request, outcomes, number=left.report)
         log(report)
         return report

@@ -29,7 +29,6 @@ from cgwatch.change import (
     Via,
 )
 from cgwatch.errors import CgroupGoneError, CgwatchError, FileMissingError
-from cgwatch.limits.crash import is_there
 from cgwatch.limits.lock import HostLock
 from cgwatch.limits.parts import Ground, Observer, Owner, Rules, family, log
 from cgwatch.limits.protect import protection
@@ -106,8 +105,8 @@ class Enforcer:
 
     def baselines(self, target: Target) -> Mapping[Key, Value]:
         """Return what each limit of a cgroup goes back to."""
-        stored = self._records.baselines(self.identity(target))
-        return stored or (self._ground.baseline(target) if is_there(self._ground, target) else {})
+        # What is on the cgroup alone was recorded in a database that is lost.
+        return {**self._ground.baseline(target), **self._records.baselines(self.identity(target))}
 
     def identity(self, target: Target) -> Identity:
         """Return what tells a cgroup from all others."""
@@ -256,12 +255,18 @@ class Enforcer:
             for outcome in report.outcomes
             if outcome.result in (_OVER if restores else {Result.GONE, Result.REVERTED})
         }
+        before = {
+            override.key: override.via for each, override in self._records.overrides() if each == identity
+        }
         made = [
             Override(
                 request.target,
                 outcome.change.key,
                 outcome.change.to if outcome.read_back is None else outcome.read_back,
-                outcome.via,
+                # Nothing was written: whoever knows of it is who was told before.
+                before.get(outcome.change.key, outcome.via)
+                if outcome.result is Result.UNCHANGED
+                else outcome.via,
                 request.actor,
                 request.reason,
                 now,
@@ -272,17 +277,18 @@ class Enforcer:
             if not restores and outcome.result in _MADE
         ]
         pairs = [(identity, key) for key in over]
-        untouched = [] if restores or not is_clean else never_made(self._records, report.outcomes, identity)
+        if not restores and is_clean:
+            pairs += never_made(self._records, report.outcomes, identity)
+        # First: what is on the cgroup alone counts as well.
+        self._ground.forget_baseline(request.target, [key for _, key in pairs])
         self._records.complete(
             number,
             report.outcomes,
             overrides=made,
-            dropped=pairs,
-            forgotten=[*pairs, *untouched],
+            dropped=[(identity, key) for key in over],
+            forgotten=pairs,
             boot_id=identity.boot_id,
         )
-        if restores or untouched or over:
-            self._ground.keep_baseline(request.target, self._records.baselines(identity))
         for key in over if restores else ():
             self._observer.limit_restored(family(key))
         return structs.replace(report, expires_seconds=expires if made else None)
@@ -323,10 +329,7 @@ class Enforcer:
         pairs = [(identity, key) for key in messages] if ends else []
         for outcome in outcomes:
             self._observer.limit_written(family(outcome.change.key), outcome.via, outcome.result, 0.0)
-        try:
-            number = self._records.note(now, rows, dropped=pairs, forgotten=pairs, boot_id=identity.boot_id)
-        except UnicodeEncodeError:
-            return report
+        number = self._records.note(now, rows, dropped=pairs, forgotten=pairs, boot_id=identity.boot_id)
         log(report)
         return structs.replace(report, number=number)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from cgwatch.cgroup.hierarchy import Hierarchies
 from cgwatch.cgroup.knob import V2, Value
@@ -75,10 +75,18 @@ class RealGround:
         return read_baseline(directory) if directory else {}
 
     def keep_baseline(self, target: Target, values: Mapping[Key, Value]) -> None:
-        """Write it there, if that is possible."""
+        """Write it there, beside what is there already, if that is possible."""
         directory = self._directory(target)
         if directory:
-            write_baseline(directory, values)
+            write_baseline(directory, {**values, **read_baseline(directory)})
+
+    def forget_baseline(self, target: Target, keys: Iterable[Key]) -> None:
+        """Take these away from what is there."""
+        directory = self._directory(target)
+        if directory and (there := read_baseline(directory)):
+            left = {key: value for key, value in there.items() if key not in set(keys)}
+            if left != there:
+                write_baseline(directory, left)
 
     def end(self) -> None:
         """Let go of the hand that writes."""

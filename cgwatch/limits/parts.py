@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from msgspec import Struct
@@ -64,7 +64,10 @@ class Ground(Kernel, Protocol):
         """Return what is written on the cgroup itself."""
 
     def keep_baseline(self, target: Target, values: Mapping[Key, Value]) -> None:
-        """Write it there, if that is possible."""
+        """Write it there, beside what is there already, if that is possible."""
+
+    def forget_baseline(self, target: Target, keys: Iterable[Key]) -> None:
+        """Take these away from what is there."""
 
     def end(self) -> None:
         """Let go of the hand that writes, after each request."""

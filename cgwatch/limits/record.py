@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from cgwatch.cgroup.knobs import Value
 from cgwatch.change import Actor, Change, Key, Outcome, Plan, Result, Target, Via
+from cgwatch.encoding import encoded, storable
 from cgwatch.storage import Storage, StorageError
 
 T = TypeVar("T")
@@ -130,7 +131,7 @@ class Records:
         def work(connection: sqlite3.Connection) -> int:
             cursor = connection.execute(
                 "INSERT INTO limit_report (boot_id, seconds, intent) VALUES (?, ?, ?)",
-                (boot_id, seconds, msgspec.msgpack.encode(intent)),
+                (boot_id, seconds, encoded(msgspec.msgpack.encode, intent)),
             )
             number = _number(cursor)
             for change in (*intent.plan.changes, *intent.plan.unchanged):
@@ -179,7 +180,7 @@ class Records:
                     row = msgspec.structs.replace(self._decoded(record, _Row), outcome=outcome)
                     connection.execute(
                         "UPDATE limit_change SET result = ?, record = ? WHERE number = ?",
-                        (str(outcome.result), msgspec.msgpack.encode(row), number),
+                        (str(outcome.result), encoded(msgspec.msgpack.encode, row), number),
                     )
             self._settle(connection, boot_id, overrides, dropped, forgotten)
 
@@ -242,7 +243,13 @@ class Records:
         connection.executemany(
             "INSERT OR REPLACE INTO limit_override VALUES (?, ?, ?, ?, ?)",
             [
-                (boot_id, each.target.path, each.target.inode, each.key, msgspec.msgpack.encode(each))
+                (
+                    boot_id,
+                    each.target.path,
+                    each.target.inode,
+                    each.key,
+                    encoded(msgspec.msgpack.encode, each),
+                )
                 for each in overrides
             ],
         )
@@ -340,11 +347,11 @@ def _insert(connection: sqlite3.Connection, report: int, seconds: float, row: _R
             report,
             seconds,
             target.owner.container_id,
-            target.name,
-            target.path,
+            storable(target.name),
+            storable(target.path),
             row.change.key,
             None if row.outcome is None else str(row.outcome.result),
-            msgspec.msgpack.encode(row),
+            encoded(msgspec.msgpack.encode, row),
         ),
     )
 

@@ -229,6 +229,7 @@ class Terms:
         """Record what is over without a write of a kernel's file."""
         target = rows[0][0].target
         pairs = [(identity, override.key) for override, _ in rows]
+        self._ground.forget_baseline(target, [key for _, key in pairs])
         number = self._records.note(
             self._pace.clock(),
             [(target, actor, reason, None, outcome) for _, outcome in rows],

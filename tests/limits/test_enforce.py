@@ -310,6 +310,38 @@ def test_a_kill_by_a_limit_that_was_forced_below_what_is_used_is_told_as_our_own
         assert page.value("cgwatch_oom_kills_total", name=path, cause="limit_write") == 1
 
 
+def test_no_text_that_somebody_gives_keeps_a_change_from_being_recorded(
+    sandbox: Sandbox, bench: Bench
+) -> None:
+    target = structs.replace(sandbox.target(sandbox.root), name="odd\udcff")
+    request = structs.replace(wish(target, 600, pids_max=50), reason="because \ud800")
+
+    assert results(bench.office.enforcer.apply(request)) == {"pids.max": Result.APPLIED}
+    nowhere = structs.replace(target, path="/cgwtest-odd\udcff")
+    report = bench.office.enforcer.apply(wish(nowhere, pids_max=50))
+
+    assert results(report) == {"pids.max": Result.REFUSED}
+    assert bench.results() == [("command", "pids.max", "applied"), ("command", "pids.max", "refused")]
+
+
+def test_what_was_before_two_databases_comes_back_from_the_cgroup(
+    sandbox: Sandbox, bench: Bench, tmp_path: Path
+) -> None:
+    target = sandbox.target(sandbox.root)
+    sandbox.memory(sandbox.root).write_text(str(256 * MEBIBYTE))
+    bench.office.enforcer.apply(wish(target, memory_max=64 * MEBIBYTE))
+    bench.close()
+    for file in tmp_path.glob("cgwatch.db*"):
+        file.unlink()
+    bench.open().enforcer.apply(wish(target, pids_max=50))
+
+    bench.office.enforcer.reset(target, ["pids.max"], SOMEBODY)
+    bench.office.enforcer.reset(target, ["memory.max"], SOMEBODY)
+
+    assert sandbox.pids(sandbox.root).read_text() == "max\n"
+    assert sandbox.memory(sandbox.root).read_text() == f"{256 * MEBIBYTE}\n"
+
+
 def plan_with_a_bad_step(request: Request, tree: Tree) -> Plan:
     """Return a plan whose last step no kernel takes."""
     version = tree.versions["memory"]

@@ -189,6 +189,21 @@ def test_limits_follow_a_container_that_is_started_again_and_still_end_in_time(
     assert limited.stored()["PidsLimit"] == 100
 
 
+def test_a_limit_that_is_wanted_once_more_is_still_dockers_when_the_container_is_started_again(
+    limited: Container, bench: Bench
+) -> None:
+    bench.office.enforcer.apply(wish(limited.target, 600, pids_max=40))
+    report = bench.office.enforcer.apply(wish(limited.target, 900, pids_max=40))
+    assert {each.result for each in report.outcomes} == {Result.UNCHANGED}
+    limited.daemon.docker("restart", "--time=0", limited.id)
+    bench.office.terms.watch(bench.now())
+
+    bench.ahead_seconds = 901
+    bench.office.terms.expire(bench.now())
+
+    assert limited.kernel()["pids.max"] == limited.stored()["PidsLimit"] == 100
+
+
 def test_docker_is_told_of_the_end_of_an_override_also_while_the_container_does_not_run(
     limited: Container, bench: Bench
 ) -> None:
