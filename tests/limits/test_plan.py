@@ -6,8 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import structs
 
-from cgwatch.change import Change, Plan, Tree
+from cgwatch.change import Actor, ActorKind, Change, Plan, Tree
 from cgwatch.limits.guards import Guards
 from cgwatch.limits.plan import plan
 from tests.limits.errno_model import PAGE, Kernel
@@ -262,6 +263,21 @@ def test_the_node_keeps_its_reserve() -> None:
     kernel.write(PATH, "memory.max", str(64 * MEGABYTE))
     unlimited = planned(kernel, {"memory.max": math.inf}, guards=guards)
     assert unlimited.warnings == ("memory.max: without a limit the node does not keep 512GiB",)
+
+
+def test_what_was_there_before_comes_back_whatever_the_floors_and_the_reserve() -> None:
+    guards = Guards(memory_reserve_bytes=1 << 39)
+    kernel = kernel_of(2)
+    kernel.write(PATH, "memory.max", str(64 * MEGABYTE))
+    for value in ((1 << 40) - PAGE, PAGE):
+        request = request_of(PATH, {"memory.max": value, "pids.max": 0})
+        made = plan(request, kernel.tree(), guards=guards, restores=True)
+        assert {change.key: change.to for change in made.changes} == {"memory.max": value, "pids.max": 0}
+        ended = structs.replace(request, actor=Actor(ActorKind.EXPIRY, ""))
+        assert plan(ended, kernel.tree(), guards=guards).steps == made.steps
+    in_use = with_usage(2, anon=100 * MEGABYTE).tree()
+    request = request_of(PATH, {"memory.max": 20 * MEGABYTE})
+    assert plan(request, in_use, restores=True).refusals
 
 
 def test_a_limit_above_what_bounds_it_is_told() -> None:
