@@ -14,7 +14,7 @@ from bench.clock import Clock
 from bench.process import MEBIBYTE
 from bench.sampling import Burst
 from bench.sheet import Sheet
-from cgwatch.agent import make_renderer, open_sampler
+from cgwatch.assembly import make_renderer, open_sampler
 from cgwatch.errors import KernelFileError
 from cgwatch.sampling.sampler import Sampler
 from cgwatch.settings import Settings

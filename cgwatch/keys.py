@@ -77,6 +77,7 @@ def _address(text: str) -> str:
 DURATION = Notation("a duration", DURATION_PATTERN, ("5s", "1m30s"), parse_duration, format_duration)
 ADDRESS = Notation("an address", _ADDRESS_PATTERN, ("127.0.0.1:9753", "[::1]:9753", ":9753"), _address)
 PATH = _matching("a path", r"^[^\u0000]+$", "/var/lib/cgwatch")
+GROUP = _matching("the name or the number of a group", r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\$?$", "docker", "999")
 DOCKER_SOCKET = _matching(
     "a socket that cgwatch can use",
     r"^(unix:///[^\u0000]+|(tcp|https?)://[^\u0000/]+.*)$",

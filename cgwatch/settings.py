@@ -16,6 +16,7 @@ from cgwatch.keys import (
     ADDRESS,
     DOCKER_SOCKET,
     DURATION,
+    GROUP,
     LABEL_RENAME,
     MATCHER,
     PATH,
@@ -23,6 +24,7 @@ from cgwatch.keys import (
     is_section,
     keys_of,
 )
+from cgwatch.limits_settings import Limits
 from cgwatch.notify_settings import Notify
 
 if TYPE_CHECKING:
@@ -290,6 +292,19 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     compression: Annotated[bool, Meta(description="Compress for clients that accept gzip.")] = True
 
 
+class Control(Struct, frozen=True, forbid_unknown_fields=True):
+    """The socket by which the command line talks to the agent."""
+
+    group: Annotated[
+        str | None,
+        Meta(
+            description="Members of this group may use it, too, and so change limits as root does; they may"
+            " pass through state_dir, then.",
+            extra={"notation": GROUP},
+        ),
+    ] = None
+
+
 class Log(Struct, frozen=True, forbid_unknown_fields=True):
     """What is written to standard error."""
 
@@ -328,7 +343,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     metrics: Metrics = Metrics()
     oom: Oom = Oom()
     notify: Notify = Notify()
+    limits: Limits = Limits()
     server: Server = Server()
+    control: Control = Control()
     log: Log = Log()
 
 

@@ -1,5 +1,7 @@
 """What outlives the agent: OOM kills with their evidence, and the ledger's state, in one SQLite file.
 
+(The record of limits is in the same file; ``limits.record`` has it.)
+
 Kills and the state that they belong to are committed together: a crash at any moment leaves both or neither,
 and the ledger goes on from there without losing or doubling one. Write-ahead log, ``synchronous=FULL``: what
 ``save`` has returned from is on the disk, for kills are few, and a node that ran out of memory may be
@@ -21,9 +23,11 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
+from cgwatch.encoding import encoded, storable
 from cgwatch.errors import CgwatchError
 from cgwatch.oom.kill import OomKill
 from cgwatch.oom.state import State
+from cgwatch.schema import MIGRATIONS
 
 T = TypeVar("T")
 
@@ -36,33 +40,6 @@ _BUSY_SECONDS = 5.0
 _PRIMARY = 0xFF
 """The part of an error code of SQLite that names the kind."""
 _JOURNAL_BYTES = 4 << 20
-_MIGRATIONS = (
-    """
-    CREATE TABLE oom_kill (
-        number INTEGER PRIMARY KEY,
-        found_seconds REAL NOT NULL,
-        container_id TEXT,
-        name TEXT,
-        path TEXT,
-        record BLOB NOT NULL,
-        forensics BLOB
-    );
-    CREATE INDEX oom_kill_found ON oom_kill (found_seconds);
-    CREATE TABLE ledger (only INTEGER PRIMARY KEY CHECK (only = 1), state BLOB NOT NULL);
-    """,
-    """
-    CREATE TABLE notification (
-        receiver TEXT NOT NULL,
-        key TEXT NOT NULL,
-        made_seconds REAL NOT NULL,
-        message BLOB NOT NULL,
-        PRIMARY KEY (receiver, key)
-    );
-    CREATE TABLE told_kill (number INTEGER PRIMARY KEY);
-    CREATE TABLE alert (receiver TEXT NOT NULL, record BLOB NOT NULL);
-    """,
-)
-"""Row n leads from version n to n + 1, which ``PRAGMA user_version`` keeps; a released row never changes."""
 _SAVE_KILL = """
     INSERT INTO oom_kill (number, found_seconds, container_id, name, path, record, forensics)
     VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -159,11 +136,11 @@ class Storage:
         returns, all of it is on the disk. Raises ``StorageError``; then nothing of it is stored.
         """
         rows = [_row(kill, (forensics or {}).get(kill.number)) for kill in kills]
-        encoded = _encoded(msgspec.msgpack.encode, state)
+        encoded_state = encoded(msgspec.msgpack.encode, state)
 
         def write(connection: sqlite3.Connection) -> None:
             connection.executemany(_SAVE_KILL, rows)
-            connection.execute(_SAVE_STATE, (encoded,))
+            connection.execute(_SAVE_STATE, (encoded_state,))
 
         self.transact(write)
 
@@ -200,7 +177,7 @@ class Storage:
         holder = kill.holder
         if holder is None:
             return []
-        whose = _storable(holder.name or holder.path or holder.owner.container_id)
+        whose = storable(holder.name or holder.path or holder.owner.container_id)
         wanted = {"number": kill.number, "whose": whose, "limit": _EARLIER}
         rows = self.transact(lambda connection: connection.execute(_FIND_EARLIER, wanted).fetchall())
         return [self._decoded(record) for (record,) in rows]
@@ -215,10 +192,11 @@ class Storage:
         return self.transact(lambda connection: connection.execute(_PRUNE, (before_seconds, keep)).rowcount)
 
     def transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do something in one transaction, also with tables of one's own, which ``_MIGRATIONS`` makes.
+        """Do something in one transaction, also with tables of one's own, which ``MIGRATIONS`` makes.
 
-        A database that turns out damaged is begun anew, once. Raises ``StorageError``; then nothing of it is
-        stored.
+        What it returns from is on the disk. A database that turns out damaged is begun anew, once. Raises
+        ``StorageError``; then nothing of it is stored. Several processes may do so: begin with a write if
+        there is any, so that what is read after it is the latest.
         """
         with self._lock:
             try:
@@ -327,19 +305,19 @@ def _check_begun(connection: sqlite3.Connection, path: str) -> None:
 
 def _check_version(connection: sqlite3.Connection, path: str) -> int:
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if version > len(_MIGRATIONS):
+    if version > len(MIGRATIONS):
         raise StorageError(
             f"{path}: written by a newer cgwatch (version {version} of the database, "
-            f"this one knows {len(_MIGRATIONS)}): update cgwatch, or move the file away"
+            f"this one knows {len(MIGRATIONS)}): update cgwatch, or move the file away"
         )
     return version
 
 
 def _migrate(connection: sqlite3.Connection, path: str) -> None:
-    for version in range(_check_version(connection, path), len(_MIGRATIONS)):
+    for version in range(_check_version(connection, path), len(MIGRATIONS)):
         # One transaction with the number, so a crash leaves the one or the other.
         connection.executescript(
-            f"BEGIN IMMEDIATE; {_MIGRATIONS[version]} PRAGMA user_version = {version + 1}; COMMIT;"
+            f"BEGIN IMMEDIATE; {MIGRATIONS[version]} PRAGMA user_version = {version + 1}; COMMIT;"
         )
 
 
@@ -366,38 +344,14 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
-def _encoded(encode: Callable[[object], bytes], value: object) -> bytes:
-    """Encode a struct, whatever its texts hold.
-
-    The names of containers and of processes are up to them. Lone surrogates, which no encoder takes, are
-    stored as they are spelled; they must not cost a kill, nor the agent.
-    """
-    try:
-        return encode(value)
-    except UnicodeEncodeError:
-        return encode(_storable(msgspec.to_builtins(value)))
-
-
-def _storable(value: object) -> object:
-    match value:
-        case str():
-            return value.encode(errors="backslashreplace").decode()
-        case dict():
-            return {_storable(key): _storable(each) for key, each in value.items()}
-        case list() | tuple():
-            return [_storable(each) for each in value]
-        case _:
-            return value
-
-
 def _row(kill: OomKill, forensics: Struct | None) -> tuple[object, ...]:
     holder = kill.holder
     return (
         kill.number,
         kill.found_seconds,
-        _storable(holder.owner.container_id if holder else None),
-        _storable(holder.name if holder else None),
-        _storable((holder.path if holder else None) or kill.path),
-        _encoded(msgspec.json.encode, kill),
-        None if forensics is None else _encoded(msgspec.json.encode, forensics),
+        storable(holder.owner.container_id if holder else None),
+        storable(holder.name if holder else None),
+        storable((holder.path if holder else None) or kill.path),
+        encoded(msgspec.json.encode, kill),
+        None if forensics is None else encoded(msgspec.json.encode, forensics),
     )

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from msgspec import structs
 
-from cgwatch.agent import Agent, FailureLog, Inbox, Stop, make_renderer, open_sampler
+from cgwatch.agent import Agent, Inbox, Stop
+from cgwatch.assembly import FailureLog, make_renderer, open_sampler
 from cgwatch.cgroup.hierarchy import Layout
 from cgwatch.discovery.runtime import Availability, Described, Forgotten, Lifecycle, Message
 from cgwatch.errors import MalformedFileError, NoCgroupsError, ReadFailedError

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from cgwatch import agent
+from cgwatch import assembly
 from cgwatch.cgroup.controllers import CONTROLLERS
 from cgwatch.doctor import (
     HOST_CHECKS,
@@ -84,7 +84,7 @@ class Node:
         return Host(self.settings, 0, Limit(1024, 4096), str(self.sys), str(self.dev))
 
     def survey(self, settings: Settings | None = None) -> Survey:
-        return take(settings or self.settings, agent.open_sampler)
+        return take(settings or self.settings, assembly.open_sampler)
 
     def is_kernel(self, release: str) -> None:
         (self.proc / "sys/kernel/osrelease").write_text(f"{release}\n")
@@ -965,7 +965,7 @@ def test_without_cgroups_the_other_checks_still_run(v2: Node, tmp_path: Path) ->
     nowhere = structs.replace(v2.settings, roots=Roots(str(tmp_path / "nowhere"), str(v2.proc)))
     status(v2, "000001ffffffffff")
 
-    examination = examine(structs.replace(v2.host, settings=nowhere), agent.open_sampler)
+    examination = examine(structs.replace(v2.host, settings=nowhere), assembly.open_sampler)
 
     assert not examination.has_cgroups
     first, *others = examination.findings
@@ -976,7 +976,7 @@ def test_without_cgroups_the_other_checks_still_run(v2: Node, tmp_path: Path) ->
 def test_without_a_mount_table_nothing_can_be_sampled(v2: Node) -> None:
     (v2.proc / "self/mountinfo").unlink()
 
-    examination = examine(v2.host, agent.open_sampler)
+    examination = examine(v2.host, assembly.open_sampler)
 
     assert examination.has_cgroups
     assert examination.findings[0].level is Level.ERROR
@@ -984,7 +984,7 @@ def test_without_a_mount_table_nothing_can_be_sampled(v2: Node) -> None:
 
 
 def test_a_check_that_cannot_read_its_file_is_a_finding_and_no_end(v2: Node) -> None:
-    findings = examine(v2.host, agent.open_sampler).findings
+    findings = examine(v2.host, assembly.open_sampler).findings
 
     failed = only(f for f in findings if f.subject == "capabilities")
     assert (failed.level, failed.consequence) == (Level.WARNING, "this could not be checked")
@@ -996,7 +996,7 @@ def test_a_check_that_cannot_read_its_file_is_a_finding_and_no_end(v2: Node) -> 
 def test_whatever_is_worse_than_ok_says_what_it_costs(tmp_path: Path, name: str) -> None:
     node = Node(tmp_path, name)
 
-    findings = examine(node.host, agent.open_sampler).findings
+    findings = examine(node.host, assembly.open_sampler).findings
 
     assert len(findings) > len(SURVEY_CHECKS)
     assert all(finding.consequence for finding in worse_than_ok(findings))

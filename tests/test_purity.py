@@ -13,6 +13,22 @@ PACKAGE = Path(cgwatch.__file__).parent
 IMPURE = frozenset({"os", "socket", "time", "logging", "threading"})
 PURE = (
     "cgroup.formats",
+    "cgroup.knob",
+    "cgroup.knobs",
+    "cgroup.knob_values",
+    "cgroup.limit_text",
+    "cgroup.refusals",
+    "change",
+    "limits.effective",
+    "limits.goal",
+    "limits.guards",
+    "limits.levels",
+    "limits.normalise",
+    "limits.order",
+    "limits.pen",
+    "limits.plan",
+    "limits.scene",
+    "limits.staging",
     "model",
     "usage",
     "discovery.recognise",
@@ -47,6 +63,14 @@ PURE = (
     "notify.rate",
     "notify.outcome",
     "notify.alerts",
+    "limits.resolve",
+    "limits.view",
+    "limits.docker_view",
+    "limits.wire",
+    "encoding",
+    "limits.protect",
+    "limits.verify",
+    "limits.writers.choice",
 )
 
 

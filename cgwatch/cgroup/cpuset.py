@@ -26,6 +26,7 @@ class CpusetStats(Struct, frozen=True, gc=False):
 
 
 _LIST = re.compile(rb"(?:\d{1,5}(?:-\d{1,5})?(?:,\d{1,5}(?:-\d{1,5})?)*)?\n")
+_ITEM = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 _MOST = 1 << 16
 """More CPUs and memory nodes than Linux can be built for."""
 
@@ -42,6 +43,18 @@ def parse_list(raw: bytes) -> int:
             raise FormatError("ascending numbers and ranges", raw)
         count, before = count + end - start + 1, end
     return count
+
+
+def numbers_of(text: str) -> frozenset[int]:
+    """Return the numbers of a list such as ``0-3,8``, in any order; FormatError if it is none."""
+    found: set[int] = set()
+    for item in filter(None, text.strip().split(",")):
+        match = _ITEM.fullmatch(item)
+        start, end = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not start <= end < _MOST:
+            raise FormatError("a list of numbers and ranges", text.encode())
+        found.update(range(start, end + 1))
+    return frozenset(found)
 
 
 FILES_V2 = (

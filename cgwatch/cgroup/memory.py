@@ -217,7 +217,8 @@ class MemoryStats(Struct, frozen=True, gc=False):
         return usage - inactive
 
 
-def _limit_v1(raw: bytes) -> int | float:
+def parse_limit_v1(raw: bytes) -> int | float:
+    """Bytes of a v1 limit; what is as good as none is ``math.inf``."""
     value = integer(raw)
     return math.inf if value < 0 or value >= _UNLIMITED_V1 else value
 
@@ -318,11 +319,11 @@ _KERNEL_ACCOUNTING = "kernel memory accounting (CONFIG_MEMCG_KMEM, not cgroup.me
 FILES_V1 = (
     File("memory.usage_in_bytes", integer, pulse=True, **_V1),
     File("memory.max_usage_in_bytes", integer, **_V1),
-    File("memory.limit_in_bytes", _limit_v1, setting=True, **_V1),
-    File("memory.soft_limit_in_bytes", _limit_v1, setting=True, **_V1),
+    File("memory.limit_in_bytes", parse_limit_v1, setting=True, **_V1),
+    File("memory.soft_limit_in_bytes", parse_limit_v1, setting=True, **_V1),
     File("memory.failcnt", integer, **_V1),
     File("memory.memsw.usage_in_bytes", integer, needs=_SWAP_ACCOUNTING, **_V1),
-    File("memory.memsw.limit_in_bytes", _limit_v1, setting=True, needs=_SWAP_ACCOUNTING, **_V1),
+    File("memory.memsw.limit_in_bytes", parse_limit_v1, setting=True, needs=_SWAP_ACCOUNTING, **_V1),
     File("memory.kmem.usage_in_bytes", integer, needs=_KERNEL_ACCOUNTING, **_V1),
     File("memory.oom_control", _parse_oom_control, **_V1),
     File("memory.stat", _parse_stat_v1, **_V1),

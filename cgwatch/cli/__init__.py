@@ -22,7 +22,16 @@ from click.shell_completion import CompletionItem
 from msgspec import Struct
 
 from cgwatch import __version__
-from cgwatch.errors import AgentUnreachableError, CgwatchError, ConfigError, NoCgroupsError, UnitError
+from cgwatch.errors import (
+    AgentUnreachableError,
+    CgwatchError,
+    ConfigError,
+    LimitValueError,
+    NameMeaningError,
+    NoCgroupsError,
+    UnitError,
+    UnknownLimitError,
+)
 from cgwatch.units import quoted
 
 if TYPE_CHECKING:
@@ -42,9 +51,9 @@ class Exit(IntEnum):
         return member
 
     OK = 0, "done"
-    FAILURE = 1, "failed while running"
+    FAILURE = 1, "failed while running; or a limit is not what was asked for"
     USAGE = 2, "wrong usage or configuration"
-    NOTHING = 3, "nothing found, or no cgroups"
+    NOTHING = 3, "nothing found, or several things where one was meant; or no cgroups"
     UNREACHABLE = 4, "no agent answers"
     INTERRUPTED = 130, "interrupted (SIGINT)"
     BROKEN_PIPE = 141, "the reader of the output is gone"
@@ -53,9 +62,9 @@ class Exit(IntEnum):
 def exit_of(error: CgwatchError) -> Exit:
     """How an error that nobody handled ends the process."""
     match error:
-        case ConfigError() | UnitError():
+        case ConfigError() | UnitError() | UnknownLimitError() | LimitValueError():
             return Exit.USAGE
-        case NoCgroupsError():
+        case NoCgroupsError() | NameMeaningError():
             return Exit.NOTHING
         case AgentUnreachableError():
             return Exit.UNREACHABLE
@@ -79,6 +88,12 @@ VERBS = MappingProxyType(
         "metrics": Verb("cgwatch.cli.metrics:metrics", "Print the metrics page, or the list of metrics."),
         "oom": Verb("cgwatch.cli.oom:oom", "Show the OOM kills of this node, and explain them."),
         "notify": Verb("cgwatch.cli.notify:notify", "Try out how people are told of OOM kills."),
+        "limits": Verb("cgwatch.cli.limits:limits", "Show the limits of a container, and whose they are."),
+        "set-limit": Verb("cgwatch.cli.set_limit:set_limit", "Change limits of containers, for a while."),
+        "reset-limit": Verb("cgwatch.cli.reset_limit:reset_limit", "Bring limits back to what they were."),
+        "freeze": Verb("cgwatch.cli.freeze:freeze", "Let a container stand still."),
+        "thaw": Verb("cgwatch.cli.freeze:thaw", "Let a frozen container go on."),
+        "changes": Verb("cgwatch.cli.changes:changes", "Show which limits were changed, by whom and why."),
         "doctor": Verb("cgwatch.cli.doctor:doctor", "Check what this node offers to cgwatch."),
         "config": Verb("cgwatch.cli.config:config", "Check the configuration."),
         "completion": Verb("cgwatch.cli.completion:completion", "Print the script for a shell's completion."),

@@ -11,7 +11,7 @@ from types import MappingProxyType
 import click
 import msgspec
 
-from cgwatch import agent
+from cgwatch import assembly
 from cgwatch.cli import Exit
 from cgwatch.cli.options import setting_option, settings_options
 from cgwatch.doctor import Examination, Finding, Host, Level, examine
@@ -38,7 +38,7 @@ def doctor(settings: Settings, *, output: str, verbose: bool) -> None:
     Nothing is changed. Run it as the agent is going to run: as the same user, in the same container.
     """
     host = Host(settings, os.geteuid(), Limit(*resource.getrlimit(resource.RLIMIT_NOFILE)))
-    examination = examine(host, agent.open_sampler)
+    examination = examine(host, assembly.open_sampler)
     if output == "json":
         encoded = msgspec.json.format(msgspec.json.encode(examination.findings))
         click.echo(encoded.decode())

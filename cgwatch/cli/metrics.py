@@ -163,10 +163,10 @@ def _wanted(names: Iterable[str]) -> tuple[Listed, ...]:
 
 
 def _page(settings: Settings, form: Format, names: frozenset[str]) -> str:
-    from cgwatch import agent  # noqa: PLC0415 - with the HTTP server, which the list does not need
+    from cgwatch import assembly  # noqa: PLC0415 - with the HTTP server, which the list does not need
 
     failures: list[KernelFileError] = []
-    sampler, _ = agent.open_sampler(settings, failures.append)
+    sampler, _ = assembly.open_sampler(settings, failures.append)
     try:
         sampler.describe(described_by_docker(settings.discovery.docker))
         snapshot = sampler.sample(0)
@@ -176,7 +176,7 @@ def _page(settings: Settings, form: Format, names: frozenset[str]) -> str:
         LOG.warning(
             "a kernel file could not be read", extra={"path": failure.path, "problem": failure.problem}
         )
-    page = agent.make_renderer(settings).render(snapshot, form, names)
+    page = assembly.make_renderer(settings).render(snapshot, form, names)
     return page + ("# EOF\n" if form is Format.OPENMETRICS else "")
 
 

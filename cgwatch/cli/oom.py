@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import datetime
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import click
@@ -18,14 +15,14 @@ import msgspec
 from cgwatch.cli import Exit
 from cgwatch.cli.oom_text import builtins, comma_separated, explanation, record, table
 from cgwatch.cli.options import settings_options
-from cgwatch.errors import UnitError
+from cgwatch.cli.stored import opened, since_when
 from cgwatch.oom.case import moment_of
 from cgwatch.oom.evidence import decode
 from cgwatch.oom.explain import explain as explained
 from cgwatch.oom.kill import OomKill
 from cgwatch.settings import Settings
-from cgwatch.storage import DATABASE, Storage, StorageError, StoredKill
-from cgwatch.units import parse_duration, shortened
+from cgwatch.storage import Storage, StoredKill
+from cgwatch.units import shortened
 
 _POLL_SECONDS = 1.0
 _UNSETTLED_SECONDS = 120.0
@@ -64,7 +61,7 @@ def oom() -> None:
 def list_(settings: Settings, *, since: str | None, container: str | None, output: str) -> None:
     """List kills, the newest first."""
     since_seconds = since_when(since, time.time()) if since is not None else 0.0
-    with _database(settings) as storage:
+    with opened(settings, "OOM kills") as storage:
         kills = [stored.kill for stored in storage.kills(since_seconds=since_seconds, container=container)]
     if output == "json":
         click.echo(json.dumps([builtins(kill) for kill in kills], indent=2))
@@ -86,7 +83,7 @@ def show(settings: Settings, *, number: int | None, container: str | None, outpu
 
     Without NUMBER it is of the last one.
     """
-    with _database(settings) as storage:
+    with opened(settings, "OOM kills") as storage:
         stored = _find(storage, number, container)
     evidence = decode(stored.forensics)
     if output == "json":
@@ -106,7 +103,7 @@ def explain(settings: Settings, *, number: int | None, container: str | None, ou
 
     Without NUMBER it is of the last one.
     """
-    with _database(settings) as storage:
+    with opened(settings, "OOM kills") as storage:
         stored = _find(storage, number, container)
         earlier = storage.earlier(stored.kill)
     said = explained(stored.kill, decode(stored.forensics), earlier)
@@ -127,7 +124,7 @@ def watch(settings: Settings, *, container: str | None, output: str) -> None:
     A kill is shown as soon as it is known whose it is, or when nobody can tell any more.
     """
     began_seconds = time.time()
-    with _database(settings) as storage:
+    with opened(settings, "OOM kills") as storage:
 
         def found() -> list[OomKill]:
             since_seconds = began_seconds - _UNSETTLED_SECONDS
@@ -155,39 +152,6 @@ def _follow(kills: Sequence[OomKill], output: str, *, titles: bool) -> None:
     else:
         lines = list(table(kills, _terminal_columns()))
         click.echo("\n".join(lines if titles else lines[1:]))
-
-
-def since_when(text: str, now_seconds: float) -> float:
-    """Return the time, since the epoch, that a duration back from now or a local time means.
-
-    Raises ``UnitError``.
-    """
-    try:
-        return now_seconds - parse_duration(text)
-    except UnitError:
-        pass
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError, OSError):
-        raise UnitError(
-            f"--since: {shortened(text)} is neither a duration like 24h nor a time like 2026-11-22T10:00"
-        ) from None
-
-
-@contextmanager
-def _database(settings: Settings) -> Iterator[Storage]:
-    path = os.path.join(settings.state_dir, DATABASE)
-    try:
-        os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        raise StorageError(
-            f"{path}: no OOM kills are stored here; an agent (cgwatch run) stores them in its state "
-            "directory: name that with --state-dir"
-        ) from None
-    except PermissionError:
-        raise StorageError(f"{path}: may not be read by this user; try as the agent's, or root") from None
-    with Storage.open_reader(path) as storage:
-        yield storage
 
 
 def _find(storage: Storage, number: int | None, container: str | None) -> StoredKill:

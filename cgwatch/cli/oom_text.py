@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import textwrap
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -11,7 +9,7 @@ from datetime import datetime
 import msgspec
 from msgspec import Struct, structs
 
-from cgwatch.cli.usage_table import cut, printable
+from cgwatch.cli.usage_table import csv_lines, cut, printable
 from cgwatch.oom.case import moment_of, name_of
 from cgwatch.oom.evidence import Evidence, Series
 from cgwatch.oom.explain import Explanation
@@ -121,14 +119,7 @@ def row(kill: OomKill) -> dict[str, object]:
 
 def comma_separated(kills: Sequence[OomKill], *, titles: bool = True) -> str:
     """Return one line for each kill, whatever its names hold; nothing stands for ``None``."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    rows = [row(kill) for kill in kills]
-    if titles:
-        writer.writerow(row(_NO_KILL))
-    for each in rows:
-        writer.writerow(printable(value) if isinstance(value, str) else value for value in each.values())
-    return buffer.getvalue()
+    return csv_lines([*([row(_NO_KILL)] if titles else []), *(row(kill).values() for kill in kills)])
 
 
 _NO_KILL = OomKill(0, "", 0.0, 0.0)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from cgwatch import control
 from cgwatch.cli.names import described_by_docker
 from cgwatch.cli.options import settings_options
 from cgwatch.cli.usage_table import comma_separated, table, wide
+from cgwatch.control import client
 from cgwatch.errors import AgentUnreachableError
 from cgwatch.model import Kind
 from cgwatch.settings import KEYS
@@ -109,7 +109,7 @@ def _sorted(rows: Sequence[Usage], sort: str) -> list[Usage]:
 
 def _from_agent(state_dir: str) -> tuple[Usage, ...] | None:
     try:
-        found = control.fetch_rows(state_dir)
+        found = client.fetch_rows(state_dir)
     except AgentUnreachableError as error:
         # Without a socket none is meant to be there; otherwise its user wants to know.
         expected = isinstance(error.__cause__, FileNotFoundError | NotADirectoryError)
@@ -119,7 +119,7 @@ def _from_agent(state_dir: str) -> tuple[Usage, ...] | None:
 
 
 def _sampled(settings: Settings, interval_seconds: float) -> tuple[Usage, ...]:
-    from cgwatch.agent import open_sampler  # noqa: PLC0415 - with the HTTP server, which an agent has loaded
+    from cgwatch.assembly import open_sampler  # noqa: PLC0415 - with the HTTP server, which an agent has loaded
 
     failures: list[KernelFileError] = []
     sampler, _ = open_sampler(settings, failures.append)

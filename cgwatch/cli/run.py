@@ -6,7 +6,7 @@ import logging
 
 import click
 
-from cgwatch import agent
+from cgwatch import agent, assembly
 from cgwatch.cli.options import setting_option, settings_options
 from cgwatch.errors import KernelFileError
 from cgwatch.settings import Settings
@@ -26,7 +26,7 @@ def run(settings: Settings, *, once: bool) -> None:
         agent.run(settings)
         return
     failures: list[KernelFileError] = []
-    sampler, _ = agent.open_sampler(settings, failures.append)
+    sampler, _ = assembly.open_sampler(settings, failures.append)
     try:
         snapshot = sampler.sample(0)
     finally:

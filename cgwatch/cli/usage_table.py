@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from msgspec import Struct, structs
 
@@ -160,10 +160,13 @@ def _aligned(cells: Sequence[Sequence[str]], columns: Sequence[_Column]) -> Iter
 
 def comma_separated(rows: Sequence[Usage]) -> str:
     """One line for each row, whatever its names hold; nothing stands for ``None``."""
+    return csv_lines([Usage.__struct_fields__, *map(structs.astuple, rows)])
+
+
+def csv_lines(rows: Iterable[Iterable[object]]) -> str:
+    """Write rows as CSV, each on a line of its own; nothing stands for ``None``."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(Usage.__struct_fields__)
     for row in rows:
-        values = structs.astuple(row)
-        writer.writerow(printable(value) if isinstance(value, str) else value for value in values)
+        writer.writerow(printable(value) if isinstance(value, str) else value for value in row)
     return buffer.getvalue()

@@ -15,6 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from cgwatch.errors import ListenError, UnitError
 from cgwatch.keys import parse_address
+from cgwatch.peer import peer_of
 
 LOG = logging.getLogger(__name__)
 
@@ -36,6 +37,9 @@ class _Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
+        channel = transport.get_extra_info("socket")
+        if channel is not None and channel.family == socket.AF_UNIX:
+            self.app_state = {**self.app_state, "peer": peer_of(channel)}
         self._seen: object = None
         self._timer = self.loop.call_later(self.timeout_keep_alive, self._look)
         if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:

@@ -12,7 +12,7 @@ from cgwatch.discovery.runtime import Lifecycle
 from cgwatch.model import Description, Kind, Snapshot
 from cgwatch.oom.dialect import Told
 from cgwatch.oom.keeper import Keeper
-from cgwatch.oom.observation import LogLost, LogPlace
+from cgwatch.oom.observation import LimitWrite, LogLost, LogPlace
 from cgwatch.oom.readings import holder_of
 from cgwatch.oom.sources import Look, Message, SourceState
 from cgwatch.oom.userspace import Marked, UserspaceKills
@@ -123,12 +123,12 @@ class OomDesk:
             self.userspace.look([found for found in ended if found is not None])
         self.keeper.died(event, described)
 
-    def take(self, message: Message) -> None:
-        """Take what a source told."""
+    def take(self, message: Message | LimitWrite) -> None:
+        """Take what a source told, or whoever writes limits."""
         match message:
             case Told():
                 self.keeper.told(message)
-            case LogLost() | LogPlace():
+            case LogLost() | LogPlace() | LimitWrite():
                 self.keeper.observe(message)
             case Look(path):
                 self.keeper.looked(self._sampler.look(path))

@@ -123,6 +123,11 @@ def read_machine(
     )
 
 
+def read_boot_id(proc_root: str = "/proc") -> str:
+    """Return what tells this run of the machine from all others; raises a ``KernelFileError``."""
+    return _read_text(f"{proc_root}/sys/kernel/random/boot_id")
+
+
 def read_machine_stat(proc_root: str = "/proc") -> MachineStat:
     """Return CPUs and boot time of ``/proc/stat``; raises a ``KernelFileError`` with the path."""
     path = f"{proc_root}/stat"
@@ -198,11 +203,6 @@ def _attempt(read: Callable[[], T], failed: Callable[[KernelFileError], None]) -
     except KernelFileError as error:
         failed(error)
         return None
-
-
-def read_boot_id(proc_root: str = "/proc") -> str:
-    """Return what is another one for each boot; raises a ``KernelFileError`` with the path."""
-    return _read_text(f"{proc_root}/sys/kernel/random/boot_id")
 
 
 def _read_text(path: str) -> str:

@@ -24,8 +24,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cgwatch.cli import cli
-from cgwatch.cli.oom import since_when
 from cgwatch.cli.oom_text import explanation, record, table
+from cgwatch.cli.stored import since_when
 from cgwatch.discovery.recognise import recognise
 from cgwatch.errors import UnitError
 from cgwatch.oom.case import Consumer

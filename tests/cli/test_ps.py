@@ -20,8 +20,8 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cgwatch import control
 from cgwatch.cli import cli, usage_table
+from cgwatch.control import client
 from cgwatch.errors import AgentUnreachableError
 from cgwatch.model import Kind, Runtime
 from cgwatch.usage import Listing, Usage
@@ -69,7 +69,7 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Let an agent answer with these rows."""
 
     def answers(*rows: Usage, interval_seconds: float | None = 5.0) -> None:
-        monkeypatch.setattr(control, "fetch_rows", lambda _: Listing(interval_seconds, rows))
+        monkeypatch.setattr(client, "fetch_rows", lambda _: Listing(interval_seconds, rows))
 
     return answers
 
@@ -286,10 +286,10 @@ def at_terminal(columns: int, *rows: Usage) -> list[str]:
     """Give the lines of ``cgwatch ps`` with these rows, as a process writes them to a terminal."""
     code = (
         "import sys, msgspec\n"
-        "from cgwatch import control\n"
+        "from cgwatch.control import client\n"
         "from cgwatch.cli import cli\n"
         "from cgwatch.usage import Listing\n"
-        "control.fetch_rows = lambda _: msgspec.json.decode(sys.argv[1], type=Listing)\n"
+        "client.fetch_rows = lambda _: msgspec.json.decode(sys.argv[1], type=Listing)\n"
         "cli(['ps'], prog_name='cgwatch')\n"
     )
     terminal, end = pty.openpty()
@@ -400,7 +400,7 @@ def test_an_agent_that_does_not_answer_on_its_socket_is_told_of(monkeypatch: pyt
             "no agent answers on /there (Connection refused)"
         ) from ConnectionRefusedError()
 
-    monkeypatch.setattr(control, "fetch_rows", fetch)
+    monkeypatch.setattr(client, "fetch_rows", fetch)
 
     result = here()
 

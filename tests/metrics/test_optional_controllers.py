@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from cgwatch.agent import sampling_plan
+from cgwatch.assembly import sampling_plan
 from cgwatch.cgroup.cpuset import CpusetStats
 from cgwatch.cgroup.hugetlb import HugePages, HugetlbStats
 from cgwatch.cgroup.numa import NumaPages, NumaStats

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from cgwatch.agent import sampling_plan, shown_families
+from cgwatch.assembly import sampling_plan, shown_families
 from cgwatch.cgroup.core import CoreStats
 from cgwatch.cgroup.cpu import CpuStats
 from cgwatch.cgroup.cpuset import CpusetStats

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import pytest
 
-from cgwatch.agent import open_sampler
+from cgwatch.assembly import open_sampler
 from cgwatch.discovery.runtime import Lifecycle
 from cgwatch.model import Runtime
 from cgwatch.oom.desk import OomDesk

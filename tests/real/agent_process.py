@@ -117,6 +117,7 @@ class AgentProcess:
             **inherited,
             "CGWATCH_DISCOVERY_DOCKER_SOCKET": docker_url,
             "CGWATCH_DISCOVERY_DOCKER_TIMEOUT": "1s",
+            "CGWATCH_LIMITS_LOCK": f"{self._directory}/limits.lock",
             **(environment or {}),
         }
         self._lines: list[str] = []

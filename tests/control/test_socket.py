@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import pytest
 
-from cgwatch import control
 from cgwatch.cgroup.cpu import CpuStats
 from cgwatch.cgroup.hierarchy import Layout
-from cgwatch.control import ControlServer, fetch_rows, serve, socket_path
+from cgwatch.control import client, socket_path
+from cgwatch.control.client import fetch_rows
+from cgwatch.control.routes import NoLimits
+from cgwatch.control.server import ControlServer, serve
 from cgwatch.discovery.recognise import recognise
 from cgwatch.errors import AgentUnreachableError, ListenError
 from cgwatch.metrics import serving
@@ -43,6 +45,7 @@ def pages_of(previous: Snapshot | None, latest: Snapshot | None) -> LatestPages:
     return cast("LatestPages", SimpleNamespace(previous=previous, snapshot=latest))
 
 
+NONE = NoLimits("for a test")
 PAGES = pages_of(snapshot(10.0), snapshot(14.0))
 
 
@@ -55,7 +58,7 @@ def state_dir() -> Iterator[str]:
 
 @contextmanager
 def served(state_dir: str, pages: LatestPages = PAGES) -> Iterator[ControlServer]:
-    server = serve(state_dir, pages)
+    server = serve(state_dir, pages, NONE)
     assert server is not None
     try:
         yield server
@@ -81,7 +84,7 @@ def refused(state_dir: str, caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
     """Serve where it cannot be; give what the one warning says."""
     caplog.clear()
     with caplog.at_level(logging.WARNING):
-        assert serve(state_dir, PAGES) is None
+        assert serve(state_dir, PAGES, NONE) is None
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert vars(record)["path"] == socket_path(state_dir)
@@ -172,8 +175,9 @@ def test_the_socket_of_a_killed_agent_is_replaced(state_dir: str) -> None:
 def test_an_agent_in_another_process_that_was_killed_leaves_nothing_in_the_way(state_dir: str) -> None:
     code = (
         "import sys, signal, types\n"
-        "from cgwatch.control import serve\n"
-        "assert serve(sys.argv[1], types.SimpleNamespace(previous=None, snapshot=None))\n"
+        "from cgwatch.control.routes import NoLimits\n"
+        "from cgwatch.control.server import serve\n"
+        "assert serve(sys.argv[1], types.SimpleNamespace(previous=None, snapshot=None), NoLimits(''))\n"
         "print('ready', flush=True)\n"
         "signal.pause()\n"
     )
@@ -182,7 +186,7 @@ def test_an_agent_in_another_process_that_was_killed_leaves_nothing_in_the_way(s
     ) as agent:
         assert agent.stdout is not None
         assert agent.stdout.readline() == "ready\n"
-        assert serve(state_dir, PAGES) is None
+        assert serve(state_dir, PAGES, NONE) is None
         agent.kill()
         agent.wait(10)
 
@@ -268,7 +272,7 @@ def test_a_socket_that_nobody_listens_on_is_no_agent(state_dir: str) -> None:
 
 
 def test_an_agent_that_hangs_is_no_agent(state_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(client, "TIMEOUT_SECONDS", 0.05)
 
     with listening(state_dir), pytest.raises(AgentUnreachableError, match=r"nothing in 0\.05 s"):
         fetch_rows(state_dir)
@@ -304,7 +308,7 @@ def test_an_answer_that_is_not_understood_is_no_agent(state_dir: str, answer: by
 def test_asking_does_not_import_the_http_server() -> None:
     code = (
         "import sys\n"
-        "from cgwatch.control import fetch_rows\n"
+        "from cgwatch.control.client import fetch_rows\n"
         "try: fetch_rows('/nonexistent')\n"
         "except Exception as error: print(type(error).__name__)\n"
         "print({'starlette', 'uvicorn', 'docker', 'prometheus_client'} & set(sys.modules))\n"
