@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cgwatch.config import default_state_dir, load, parse_address, render, resolve, schema, settings_of
@@ -147,6 +147,7 @@ def test_every_key_can_be_set_by_its_variable_and_by_its_flag(path: str) -> None
     assert by_variable == by_flag != Settings()
 
 
+@settings(deadline=None)  # YAML of all keys takes as long as the machine has other work
 @given(st.sets(st.sampled_from(sorted(OTHER))))
 def test_the_printed_settings_are_a_file_that_makes_the_same_settings(
     tmp_path_factory: pytest.TempPathFactory, changed: set[str]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -255,6 +256,42 @@ def test_where_only_reading_is_allowed_nothing_is_written(directory: str, v1_cgr
         assert "read_only" in result.output
         assert hand.type("limits", v1_cgroups.name).exit_code == 0
     assert everything(v1_cgroups) == before
+
+
+A_FRIEND = """
+import encodings.idna, os, sys  # an interpreter of root's cannot import anything more later on
+from cgwatch.change import Actor, ActorKind, Request
+from cgwatch.control import client
+from cgwatch.limits.resolve import resolve
+os.setgroups([54321])
+os.setgid(65534)
+os.setuid(65534)
+state_dir, name = sys.argv[1:]
+(found,) = resolve(name, client.fetch_candidates(state_dir))
+report = client.apply(state_dir, Request(found.target, {"pids.max": 8}, Actor(ActorKind.AGENT, "root", 0)))
+print(*(outcome.result for outcome in report.outcomes))
+"""
+
+
+def test_a_member_of_the_configured_group_changes_limits_under_his_own_name(
+    directory: str, v1_cgroups: V1Cgroups
+) -> None:
+    file = v1_cgroups.make("", "pids") / "pids.max"
+    Path(directory).chmod(0o755)
+    hand = Hand(directory)
+    environment = {**hand.environment, "CGWATCH_CONTROL_GROUP": "54321"}
+    with AgentProcess(NO_DOCKER, environment=environment, state_dir=hand.state_dir):
+        done = subprocess.run(
+            [sys.executable, "-c", A_FRIEND, hand.state_dir, f"/{v1_cgroups.name}"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.stdout == "applied\n", done.stderr
+        assert file.read_text() == "8\n"
+        actor = hand.changes()[-1]["actor"]
+    assert actor == {"kind": "command", "name": "nobody", "user_id": 65534}
 
 
 @pytest.mark.parametrize("has_agent", [True, False])
