@@ -73,7 +73,7 @@ class V1Cgroups:
 
     def remove(self, directory: Path) -> None:
         """Remove a cgroup as soon as the processes that were ended have left it."""
-        _remove(directory)
+        remove_cgroup(directory)
 
     def close(self) -> None:
         """End the processes and remove every cgroup of this name."""
@@ -81,10 +81,11 @@ class V1Cgroups:
             self.end(process)
         for root in V1_ROOT.glob(f"*/{self.name}"):
             for directory, _, _ in os.walk(root, topdown=False):
-                _remove(Path(directory))
+                remove_cgroup(Path(directory))
 
 
-def _remove(directory: Path) -> None:
+def remove_cgroup(directory: Path) -> None:
+    """Remove one cgroup as soon as the processes that were ended have left it."""
     # A process that was waited for leaves its cgroup a moment later.
     deadline_seconds = time.monotonic() + 10
     while directory.exists():

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct, structs
 
-from cgwatch.cgroup.knob import V2, Per, Value
+from cgwatch.cgroup.knob import Per, Value
 from cgwatch.cgroup.knob_values import format_value
 from cgwatch.cgroup.knobs import knob_of
 from cgwatch.cgroup.shares import DEFAULT_SHARES, DEFAULT_WEIGHT
@@ -141,8 +141,3 @@ def _idle(scene: Scene, goal: Goal) -> Goal:
         else (_DEFAULT_WEIGHTS[weight], "the kernel's default, for a cgroup that was idle has no weight")
     )
     return _with(goal, _coupled(scene, weight, to, note))
-
-
-def is_v2_memory(scene: Scene) -> bool:
-    """Whether memory is limited by cgroup v2."""
-    return scene.tree.versions.get("memory") == V2

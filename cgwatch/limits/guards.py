@@ -10,7 +10,7 @@ from msgspec import Struct, structs
 from cgwatch.cgroup.knob_values import format_value
 from cgwatch.change import Change, Refusal
 from cgwatch.limits.effective import period_of
-from cgwatch.limits.goal import Goal, is_v2_memory
+from cgwatch.limits.goal import Goal
 from cgwatch.limits.scene import Scene, is_lower, number_of, whole
 from cgwatch.units import format_size
 
@@ -51,7 +51,7 @@ def memory_use(scene: Scene, goal: Goal) -> MemoryUse | None:
     if state.memory_usage_bytes is None:
         return None
     room = float(scene.tree.node.swap_free_bytes or 0)
-    if is_v2_memory(scene):
+    if scene.is_v2_memory:
         limits = [(goal.after(scene, "memory.swap.max"), state.swap_usage_bytes)]
         limits += [(above.values.get("memory.swap.max"), above.swap_usage_bytes) for above in scene.above]
         for value, used in limits:
@@ -71,7 +71,9 @@ def with_margin(least_bytes: int, guards: Guards) -> int:
 
 
 def reserved(scene: Scene, goal: Goal, guards: Guards) -> Goal:
-    """Bring raised limits down to what the node can give without its reserve."""
+    """Bring limits down to what the node can give without its reserve."""
+    if scene.restores or scene.request.force:
+        return goal
     changes = {key: _within_reserve(scene, goal, change, guards) for key, change in goal.changes.items()}
     return structs.replace(goal, changes=changes)
 
@@ -86,7 +88,7 @@ def _within_reserve(scene: Scene, goal: Goal, change: Change, guards: Guards) ->
         period = whole(goal.after(scene, "cpu.max.period"), period_of(scene.state))
         most, kept = int((len(node.cpus) - guards.cpu_reserve) * period), f"{guards.cpu_reserve:g} CPUs"
     value = number_of(change.to)
-    if value is None or value <= most or value == math.inf or scene.request.force:
+    if value is None or value <= most or value == math.inf:
         return change
     return structs.replace(change, to=most, note=f"the node keeps {kept} for itself")
 
@@ -111,21 +113,21 @@ def _memory(scene: Scene, goal: Goal, guards: Guards) -> Iterator[Refusal]:
     to = number_of(change.to) if change else None
     use = memory_use(scene, goal)
     if change is not None and to is not None and is_lower(to, change.before) and not scene.request.force:
-        if to < guards.memory_floor_bytes:
+        if to < guards.memory_floor_bytes and not scene.restores:
             yield Refusal(
                 "memory.max",
                 f"{format_size(to)} is less than {format_size(guards.memory_floor_bytes)}; nothing can start",
             )
         elif use and to < with_margin(use.least_bytes, guards):
             yield Refusal("memory.max", _too_little(scene, to, use, guards))
-    if use and not is_v2_memory(scene) and not scene.request.force:
+    if use and not scene.is_v2_memory and not scene.request.force:
         yield from _memory_and_swap(scene, goal, use)
 
 
 def _too_little(scene: Scene, to: float, use: MemoryUse, guards: Guards) -> str:
     then = (
         "allow more, or use --force, and the kernel kills"
-        if is_v2_memory(scene)
+        if scene.is_v2_memory
         else "or allow more: the kernel is going to refuse it, cgroup v1 kills nobody for a new limit"
     )
     return (
@@ -162,7 +164,7 @@ def _tasks(scene: Scene, goal: Goal, guards: Guards) -> Iterator[Refusal]:
     if change is None or to is None or not is_lower(to, change.before) or scene.request.force:
         return
     used = scene.state.used.get("pids.max", 0)
-    if to < guards.tasks_floor:
+    if to < guards.tasks_floor and not scene.restores:
         yield Refusal(
             "pids.max", f"with less than {guards.tasks_floor} nothing can start; write that at least"
         )
@@ -187,7 +189,7 @@ def warnings(scene: Scene, goal: Goal, guards: Guards) -> Iterator[str]:
             )
     swap = goal.changes.get("memory.swap.max")
     used = scene.state.swap_usage_bytes or 0
-    if swap and is_v2_memory(scene) and (bound := number_of(swap.to)) is not None and bound < used:
+    if swap and scene.is_v2_memory and (bound := number_of(swap.to)) is not None and bound < used:
         yield f"memory.swap.max: {format_size(used)} are swapped out already, and stay there"
     yield from _chain(scene, goal)
     period, quota = goal.changes.get("cpu.max.period"), goal.changes.get("cpu.max")

@@ -18,6 +18,7 @@ from cgwatch.limits.effective import period_of
 from cgwatch.limits.goal import Goal
 from cgwatch.limits.pen import Pen
 from cgwatch.limits.scene import Scene, number_of, whole
+from cgwatch.oom.state import is_within, lineage
 
 _RATIO_BITS = 20
 """The kernel compares quotas for their periods in fractions of 2^-20 (kernel/sched/sched.h, BW_SHIFT)."""
@@ -143,8 +144,8 @@ def write_cpuset(scene: Scene, key: Key, wanted: Value, pen: Pen) -> None:
     """Write a list of CPUs or memory nodes.
 
     v1: what those below have lies within it after every write, so it first becomes the old and the new list
-    together, then they follow, then it is narrowed. One that would have nothing left gets all of the new
-    list, as v2 does it by itself.
+    together, then they follow, then it is narrowed. One that would have nothing left gets all that the one
+    above it gets, as v2 does it by itself.
     """
     if not scene.is_v1(key):
         pen.set(key, wanted)
@@ -153,22 +154,16 @@ def write_cpuset(scene: Scene, key: Key, wanted: Value, pen: Pen) -> None:
     losing = [below for below in scene.below if numbers_of(str(below.values.get(key, ""))) - new]
     if losing and old | new != old:
         pen.write(key, {key: format_numbers(old | new)}, keys=())
+    pens = {below.path: Pen(scene, below) for below in losing}
+    targets = {scene.state.path: new}
     # The upper ones are widened before those in them, and narrowed after.
     for below in reversed(losing):
-        _follow(scene, below, key, new, pen, widens=True)
+        old = numbers_of(str(below.values[key]))
+        of_above = next(targets[path] for path in lineage(below.path)[1:] if path in targets)
+        target = targets[below.path] = (old & of_above) or of_above
+        holds = any(is_within(other.path, below.path) for other in losing if other is not below)
+        if holds and not target <= old:
+            pen.steps += pens[below.path].written(key, format_numbers(old | target))
     for below in losing:
-        _follow(scene, below, key, new, pen, widens=False)
+        pen.steps += pens[below.path].written(key, format_numbers(targets[below.path]))
     pen.set(key, wanted)
-
-
-def _follow(
-    scene: Scene, below: CgroupState, key: Key, new: frozenset[int], pen: Pen, *, widens: bool
-) -> None:
-    old = numbers_of(str(below.values[key]))
-    own = Pen(scene, below)
-    target = (old & new) or new
-    own.values[key] = format_numbers(old if widens or target <= old else old | target)
-    becomes = old | target if widens else target
-    if format_numbers(becomes) != own.values[key]:
-        own.write(key, {key: format_numbers(becomes)}, keys=())
-    pen.steps += own.steps

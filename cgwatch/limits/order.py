@@ -7,7 +7,7 @@ import math
 from cgwatch.cgroup.knob import Value
 from cgwatch.change import Change, Key, Step
 from cgwatch.limits import levels
-from cgwatch.limits.goal import Goal, is_v2_memory
+from cgwatch.limits.goal import Goal
 from cgwatch.limits.guards import Guards, both
 from cgwatch.limits.pen import Pen
 from cgwatch.limits.scene import Scene, is_lower, number_of, whole
@@ -28,7 +28,7 @@ def steps_of(scene: Scene, goal: Goal, guards: Guards) -> tuple[Step, ...]:
     freeze = changed.pop(_FREEZE, None)
     if freeze and not freeze.to:
         pen.set(_FREEZE, freeze.to)
-    if is_v2_memory(scene):
+    if scene.is_v2_memory:
         _memory_v2(scene, changed, pen, guards)
     else:
         _memory_v1(goal, scene, changed, pen)

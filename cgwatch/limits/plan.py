@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from msgspec import structs
 
 from cgwatch.cgroup.knob_values import format_value
-from cgwatch.change import Plan, Request, Step, Tree
+from cgwatch.change import ActorKind, Plan, Request, Step, Tree
 from cgwatch.limits import guards as bounds
 from cgwatch.limits import levels, order
 from cgwatch.limits.effective import effective
@@ -15,16 +15,18 @@ from cgwatch.limits.goal import Goal, goal_of
 from cgwatch.limits.guards import Guards
 from cgwatch.limits.scene import Scene
 
-_NO_GUARDS = Guards()
+_USUAL = Guards()
+_RESTORING = frozenset({ActorKind.EXPIRY, ActorKind.AGENT})
 
 
-def plan(request: Request, tree: Tree, *, guards: Guards = _NO_GUARDS) -> Plan:
+def plan(request: Request, tree: Tree, *, guards: Guards = _USUAL, restores: bool = False) -> Plan:
     """Plan a request on what the kernel says now; ``tree`` has its target.
 
-    With any refusal there are no steps. Steps of other cgroups are of those below the target, and in their
-    warnings.
+    With any refusal there are no steps. Steps of other cgroups are of those below the target, and a warning
+    names them. ``restores``: the values are what was there before, so floors and the node's reserve do not
+    bind them (the end of an override always does so); what processes use still does.
     """
-    scene = Scene(request, tree)
+    scene = Scene(request, tree, restores or request.actor.kind in _RESTORING)
     goal = goal_of(scene)
     if not goal.refusals:
         goal = bounds.reserved(scene, goal, guards)

@@ -17,6 +17,8 @@ class Scene(Struct, frozen=True):
 
     request: Request
     tree: Tree
+    restores: bool = False
+    """It only brings back what was there before, which nobody has to ask for again."""
 
     @property
     def state(self) -> CgroupState:
@@ -38,6 +40,11 @@ class Scene(Struct, frozen=True):
             if path != self.state.path and is_within(path, self.state.path)
         ]
         return tuple(sorted(found, key=lambda state: (-depth(state.path), state.path)))
+
+    @property
+    def is_v2_memory(self) -> bool:
+        """Whether memory is limited by cgroup v2."""
+        return self.tree.versions.get("memory") == V2
 
     def version(self, knob: Knob) -> int | None:
         """Which version has the limit's controller; ``None``: this node has not got it."""

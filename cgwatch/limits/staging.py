@@ -8,7 +8,6 @@ kernel reclaims, or refuses (EBUSY) and leaves the limit as it was.
 from __future__ import annotations
 
 from cgwatch.change import Change
-from cgwatch.limits.goal import is_v2_memory
 from cgwatch.limits.guards import Guards, with_margin
 from cgwatch.limits.scene import Scene, number_of
 
@@ -19,6 +18,6 @@ def is_staged(scene: Scene, maximum: Change, guards: Guards) -> bool:
     Not with force: who says so does not wait for what may never be.
     """
     usage, to = scene.state.memory_usage_bytes, number_of(maximum.to)
-    if usage is None or to is None or scene.request.force or not is_v2_memory(scene):
+    if usage is None or to is None or scene.request.force or not scene.is_v2_memory:
         return False
     return to < with_margin(usage, guards)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +14,7 @@ from cgwatch.cgroup import hierarchy
 from cgwatch.cgroup.limit_files import holder, read_limits, versions
 from cgwatch.limits.survey import read_tree
 from cgwatch.proc.diskstats import read_diskstats
-from tests.conftest import require_root_v1
+from tests.conftest import remove_cgroup, require_root_v1
 from tests.real.needs import require
 from tests.real.qemu import qemu_available, run_in_qemu
 
@@ -144,15 +142,4 @@ class RealCgroups:
         for name in self.versions:
             if self.has(name) and self.directory("", name).exists():
                 for directory, _, _ in os.walk(self.directory("", name), topdown=False):
-                    _remove(Path(directory))
-
-
-def _remove(directory: Path) -> None:
-    # A process that was waited for leaves its cgroup a moment later.
-    deadline_seconds = time.monotonic() + 10
-    while directory.exists():
-        with contextlib.suppress(OSError):
-            directory.rmdir()
-            return
-        assert time.monotonic() < deadline_seconds, f"{directory} cannot be removed"
-        time.sleep(0.01)
+                    remove_cgroup(Path(directory))

@@ -11,50 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cgwatch.cgroup.knob import Value
-from cgwatch.cgroup.knobs import knob_of
-from cgwatch.change import Actor, ActorKind, Plan, Request, Step, Target
-from cgwatch.discovery.recognise import recognise
+from cgwatch.change import Plan, Step
 from cgwatch.limits.guards import Guards
 from cgwatch.limits.plan import plan
-from tests.limits.errno_model import DEVICE, PAGE, Kernel
+from tests.limits.errno_model import PAGE, Kernel
+from tests.limits.wishes import MEGABYTE, request_of, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TARGET = "/above/target"
 PATHS = ("/above", TARGET, f"{TARGET}/one", f"{TARGET}/one/deep", f"{TARGET}/two")
-MEGABYTE = 1 << 20
-_numbers = st.sampled_from((1, 2, 8, 50, 100, 500))
-_bytes = st.one_of(
-    _numbers.map(lambda number: number * MEGABYTE), st.integers(0, 600 * MEGABYTE), st.just(math.inf)
-)
-_quota = st.one_of(st.sampled_from((1000, 5000, 20_000, 50_000, 100_000, 300_000)), st.integers(0, 10**6))
-_period = st.one_of(st.sampled_from((1000, 10_000, 50_000, 100_000, 1_000_000)), st.integers(1, 2 * 10**6))
-_cpus = st.sets(st.integers(0, 3)).map(lambda cpus: ",".join(str(cpu) for cpu in sorted(cpus)))
-_switch = st.sampled_from((0, 1))
-_VALUES: dict[str, st.SearchStrategy[Value]] = {
-    **{f"memory.{name}": _bytes for name in ("max", "high", "low", "min", "swap.max", "soft_limit_in_bytes")},
-    "memory.oom.group": _switch,
-    "cpu.max": st.one_of(_quota, st.just(math.inf)),
-    "cpu.max.period": _period,
-    "cpu.max.burst": _quota,
-    "cpu.weight": st.integers(0, 20_000),
-    "cpu.shares": st.integers(0, 300_000),
-    "cpu.idle": _switch,
-    "cpuset.cpus": _cpus,
-    "cpuset.mems": st.sampled_from(("", "0")),
-    f"io.max.rbps[{DEVICE}]": st.one_of(st.integers(0, 2**40), st.just(math.inf)),
-    f"io.max.wiops[{DEVICE}]": st.one_of(st.integers(0, 2**33), st.just(math.inf)),
-    "pids.max": st.one_of(st.integers(0, 300), st.just(10**7), st.just(math.inf)),
-    "cgroup.freeze": _switch,
-}
-
-
-@st.composite
-def wanted(draw: st.DrawFn, version: int) -> dict[str, Value]:
-    keys = [key for key in _VALUES if knob_of(key).place(version)]
-    chosen = draw(st.lists(st.sampled_from(keys), min_size=1, max_size=6, unique=True))
-    return {key: draw(_VALUES[key]) for key in chosen}
 
 
 @st.composite
@@ -68,7 +35,7 @@ def kernels(draw: st.DrawFn, version: int) -> Kernel:
             kernel.write(path, "cpuset.cpus", "0-3")
     for path in draw(st.lists(st.sampled_from(PATHS), max_size=4)):
         for key, value in draw(wanted(version)).items():
-            request = _request(path, {key: value}, force=True)
+            request = request_of(path, {key: value}, force=True)
             for step in plan(request, kernel.tree()).steps:
                 with contextlib.suppress(OSError):
                     kernel.write(step.path, step.file, step.text)
@@ -79,11 +46,6 @@ def kernels(draw: st.DrawFn, version: int) -> Kernel:
     target.cache = draw(st.integers(0, (most - target.anon) // PAGE)) * PAGE
     target.tasks = draw(st.integers(0, 20)) if target.cpus and target.mems else 0
     return kernel
-
-
-def _request(path: str, wishes: Mapping[str, Value], *, force: bool = False) -> Request:
-    target = Target(path, 1, recognise(path))
-    return Request(target, wishes, Actor(ActorKind.COMMAND, "test"), force=force)
 
 
 def _do(kernel: Kernel, step: Step) -> None:
@@ -110,7 +72,7 @@ def test_no_step_is_refused_and_all_that_was_promised_is_there(version: int, dat
     kernel = data.draw(kernels(version))
     wishes = data.draw(wanted(version))
     before = _values(kernel)
-    made = plan(_request(TARGET, wishes), kernel.tree())
+    made = plan(request_of(TARGET, wishes), kernel.tree())
     if made.refusals:
         assert not made.steps
         return
@@ -127,7 +89,7 @@ def test_no_step_is_refused_and_all_that_was_promised_is_there(version: int, dat
 @given(data=st.data())
 def test_undoing_any_beginning_of_a_plan_restores_everything(version: int, data: st.DataObject) -> None:
     kernel = data.draw(kernels(version))
-    made = plan(_request(TARGET, data.draw(wanted(version))), kernel.tree())
+    made = plan(request_of(TARGET, data.draw(wanted(version))), kernel.tree())
     shown = kernel.shown()
     done = made.steps[: data.draw(st.integers(0, len(made.steps)))]
     for step in done:
@@ -142,7 +104,7 @@ def test_undoing_any_beginning_of_a_plan_restores_everything(version: int, data:
 def test_nothing_is_killed_and_no_limit_goes_below_what_is_used(version: int, data: st.DataObject) -> None:
     kernel = data.draw(kernels(version))
     guards = Guards()
-    made = plan(_request(TARGET, data.draw(wanted(version))), kernel.tree(), guards=guards)
+    made = plan(request_of(TARGET, data.draw(wanted(version))), kernel.tree(), guards=guards)
     lowest = kernel.tree().cgroups[TARGET].values["memory.max"]
     for number, step in enumerate(made.steps):
         _do(kernel, step)
@@ -174,7 +136,7 @@ _LISTS = {"cpuset.cpus", "cpuset.mems"}
 def test_no_limit_passes_through_what_is_neither_old_nor_new(version: int, data: st.DataObject) -> None:
     kernel = data.draw(kernels(version))
     before = _values(kernel)
-    made = plan(_request(TARGET, data.draw(wanted(version))), kernel.tree())
+    made = plan(request_of(TARGET, data.draw(wanted(version))), kernel.tree())
     to = {change.key: change.to for change in made.changes}
     stages = {step.file for step in made.steps if step.waits_for == "usage" and not step.keys}
     for step in made.steps:
@@ -206,11 +168,11 @@ def test_a_plan_for_what_was_there_before_brings_it_back(version: int, data: st.
     kernel.cgroups[TARGET].anon = kernel.cgroups[TARGET].cache = 0
     below = {path: kernel.tree().cgroups[path].values for path in PATHS[2:]}
     before = _values(kernel)
-    made: Plan = plan(_request(TARGET, data.draw(wanted(version)), force=True), kernel.tree())
+    made: Plan = plan(request_of(TARGET, data.draw(wanted(version)), force=True), kernel.tree())
     for step in made.steps:
         _do(kernel, step)
     back = {change.key: change.before for change in made.changes if change.before is not None}
-    again = plan(_request(TARGET, back, force=True), kernel.tree())
+    again = plan(request_of(TARGET, back, force=True), kernel.tree())
     assert not again.refusals
     for step in again.steps:
         _do(kernel, step)

@@ -12,12 +12,13 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
 from cgwatch.cgroup.knob import Unit, Value
 from cgwatch.cgroup.knobs import KNOBS, knob_of
 from cgwatch.cgroup.limit_files import read_limit, write_step
-from cgwatch.change import Actor, ActorKind, Plan, Request, Step, Target
-from cgwatch.discovery.recognise import recognise
+from cgwatch.change import Plan, Step
 from cgwatch.errors import (
     AccessDeniedError,
     CgroupGoneError,
@@ -29,6 +30,7 @@ from cgwatch.errors import (
 )
 from cgwatch.limits.plan import plan
 from tests.limits.real_cgroups import MACHINE, MEGABYTE, RealCgroups, run_in_qemu_machine
+from tests.limits.wishes import DEVICE, request_of, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -57,8 +59,7 @@ def is_v2(real: RealCgroups) -> bool:
 
 def _planned(real: RealCgroups, path: str, wishes: Mapping[str, Value], *, force: bool = False) -> Plan:
     tree = real.tree(path)
-    target = Target(path, tree.cgroups[path].inode, recognise(path))
-    return plan(Request(target, wishes, Actor(ActorKind.COMMAND, "test"), force=force), tree)
+    return plan(request_of(path, wishes, inode=tree.cgroups[path].inode, force=force), tree)
 
 
 def _carry_out(real: RealCgroups, made: Plan) -> None:
@@ -358,7 +359,46 @@ def test_a_limit_that_is_not_offered_says_why(real: RealCgroups) -> None:
         read_limit(real.hierarchies, real.make("/one"), absent)
 
 
+PATHS = ("/above", "/above/target", "/above/target/one", "/above/target/two")
+
+
+@settings(
+    max_examples=15 if MACHINE in os.environ else 40,
+    phases=[Phase.generate],
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(data=st.data())
+def test_no_plan_stumbles_on_a_real_kernel_and_each_is_undone_without_a_trace(data: st.DataObject) -> None:
+    real = RealCgroups()
+    try:
+        places = {below: real.make(below) for below in PATHS}
+        for below in data.draw(st.lists(st.sampled_from(PATHS), max_size=4)):
+            _carry_out_if_allowed(real, places[below], data.draw(wanted(real.version)))
+        before = {path: real.values(path) for path in places.values()}
+        path = places["/above/target"]
+        made = _carry_out_if_allowed(real, path, data.draw(wanted(real.version)))
+        after = real.values(path)
+        assert after == {**before[path], **{change.key: change.to for change in made.changes}}
+        _undo(real, made)
+        assert {path: real.values(path) for path in places.values()} == before
+    finally:
+        real.close()
+
+
+def _carry_out_if_allowed(real: RealCgroups, path: str, wishes: Mapping[str, Value]) -> Plan:
+    """Do what of some wishes is allowed: random lists of CPUs are of more of them than a machine has."""
+    left = {key.replace(DEVICE, real.device): value for key, value in wishes.items()}
+    while (made := _planned(real, path, left)).refusals:
+        refused = {refusal.key for refusal in made.refusals}
+        assert refused & left.keys()
+        left = {key: value for key, value in left.items() if key not in refused}
+    _carry_out(real, made)
+    return made
+
+
 @pytest.mark.skipif(MACHINE in os.environ, reason="inside the machine already")
 @pytest.mark.timeout(600)
-def test_limits_of_cgroup_v2() -> None:
-    run_in_qemu_machine("tests/limits/test_real_limits.py")
+def test_cgroup_v2_and_the_model_of_it() -> None:
+    run_in_qemu_machine("tests/limits/test_real_limits.py", "tests/limits/test_errno_model.py")
