@@ -391,16 +391,16 @@ def knob_of(key: str) -> Knob:
         return structs.replace(row, key=key, detail=device[2])
     if size := _SIZE.fullmatch(key):
         row = _BY_KEY[f"hugetlb.SIZE{size[2] or ''}.max"]
-        assert row.v1 is not None  # noqa: S101 - as the table has it
-        assert row.v2 is not None  # noqa: S101 - as above
-        v1, v2 = (
-            structs.replace(place, file=place.file.replace("SIZE", size[1])) for place in (row.v1, row.v2)
-        )
+        v1, v2 = _of_size(row.v1, size[1]), _of_size(row.v2, size[1])
         return structs.replace(row, key=key, detail=size[1], v1=v1, v2=v2)
     found = _BY_KEY.get(key)
     if found is None or found.per is not Per.CGROUP:
         raise UnknownLimitError(key, near_names(key))
     return found
+
+
+def _of_size(place: Place | None, size: str) -> Place | None:
+    return place and structs.replace(place, file=place.file.replace("SIZE", size))
 
 
 def near_names(key: str) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from cgwatch.cgroup.knob import V2, Knob, Per, Unit, Value
 from cgwatch.cgroup.knob_values import format_numbers
 from cgwatch.cgroup.knobs import KNOBS, knob_of
 from cgwatch.cgroup.memory import parse_limit_v1
+from cgwatch.errors import LimitValueError
 
 Values = Mapping[str, Value]
 Parse = Callable[[bytes], dict[str, Value]]
@@ -45,11 +46,12 @@ def write_of(version: int, key: str, values: Values) -> Write:
     """Return what sets ``key`` to its value in ``values``, on that version of its controller.
 
     ``values`` also has what is written along with it: ``cpu.max`` and its period on v2, ``memory.max`` for
-    ``memory.swap.max`` on v1. The limit has a place there (``Knob.place``).
+    ``memory.swap.max`` on v1. Raises ``LimitValueError`` where that version has no such limit.
     """
     knob = knob_of(key)
     place = knob.place(version)
-    assert place is not None, key  # noqa: S101 - the caller looked
+    if place is None:
+        raise LimitValueError(key, knob.absent)
     keys: tuple[str, ...] = (key,)
     value = values[key]
     if place.file == "cpu.max":
@@ -57,9 +59,7 @@ def write_of(version: int, key: str, values: Values) -> Write:
         text = f"{_number(values['cpu.max'], 'max')} {values['cpu.max.period']}"
     elif place.above_file:
         memory = values["memory.max"]
-        assert not isinstance(value, str)  # noqa: S101 - bytes
-        assert not isinstance(memory, str)  # noqa: S101 - bytes
-        text = _number(value + memory, "-1")
+        text = "-1" if math.inf in {value, memory} else str(int(value) + int(memory))
     elif knob.key == "cgroup.freeze" and version != V2:
         text = "FROZEN" if value else "THAWED"
     elif knob.per is Per.DEVICE:
@@ -81,22 +81,18 @@ def _number(value: Value, unlimited: str) -> str:
     return unlimited if value == math.inf else str(value)
 
 
-def reclaim(amount_bytes: int) -> Write:
-    """Return what asks the kernel to reclaim memory of a cgroup; v2 since 5.19."""
-    return Write("memory", "memory.reclaim", str(amount_bytes), ())
-
-
 def parse_file(version: int, file: str, raw: bytes) -> dict[str, Value]:
-    """Return the limits that one file of one cgroup says, by key. Raises ``FormatError``.
+    """Return the limits that one file of one cgroup says, by key; none of a file that is of no limit.
 
-    Devices without a bound are not in their file.
+    Devices without a bound are not in their file. Raises ``FormatError``.
     """
-    return _parser(version, file)(raw)
+    parse = _parser(version, file)
+    return parse(raw) if parse else {}
 
 
 def is_limit_file(version: int, file: str) -> bool:
     """Whether limits are read from a file of this name on that version."""
-    return file in _PARSERS[version] or _hugetlb_key(version, file) is not None
+    return _parser(version, file) is not None
 
 
 def settled(values: Values) -> dict[str, Value]:
@@ -113,24 +109,17 @@ def device_keys(device: str) -> tuple[str, ...]:
     return tuple(f"io.max.{word}[{device}]" for word in _WORDS)
 
 
-def _parser(version: int, file: str) -> Parse:
+def _parser(version: int, file: str) -> Parse | None:
     if found := _PARSERS[version].get(file):
         return found
-    key = _hugetlb_key(version, file)
-    assert key is not None, file  # noqa: S101 - the caller looked
-    parse = limit if version == V2 else parse_limit_v1
-    return lambda raw: {key: parse(raw)}
+    size = _HUGETLB[version].fullmatch(file)
+    return _one(f"{size[1]}.max", limit if version == V2 else parse_limit_v1) if size else None
 
 
 _HUGETLB = {
     1: re.compile(r"(hugetlb\.\d{1,7}[KMG]B(?:\.rsvd)?)\.limit_in_bytes"),
     V2: re.compile(r"(hugetlb\.\d{1,7}[KMG]B(?:\.rsvd)?)\.max"),
 }
-
-
-def _hugetlb_key(version: int, file: str) -> str | None:
-    found = _HUGETLB[version].fullmatch(file)
-    return f"{found[1]}.max" if found else None
 
 
 def _one(key: str, parse: Callable[[bytes], Value]) -> Parse:

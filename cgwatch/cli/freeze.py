@@ -8,7 +8,7 @@ import click
 
 from cgwatch.change import Request
 from cgwatch.cli.acting import actor
-from cgwatch.cli.limit_verbs import carried_out, format_option, names_argument, time_and_reason
+from cgwatch.cli.limit_verbs import carried_out, format_option, names_argument, reason_option, time_and_reason
 from cgwatch.cli.options import settings_options
 from cgwatch.settings import Settings
 
@@ -38,7 +38,7 @@ def freeze(
 
 @click.command()
 @names_argument
-@click.option("--reason", default="", metavar="TEXT", help="For cgwatch changes.")
+@reason_option
 @format_option
 @settings_options
 def thaw(settings: Settings, *, names: Sequence[str], everything: bool, reason: str, output: str) -> None:

@@ -10,7 +10,6 @@ from typing import ParamSpec, TypeVar
 
 import click
 
-from cgwatch.cgroup.hierarchy import Hierarchies
 from cgwatch.cgroup.knob import V2, Knob, Per, Unit, Value
 from cgwatch.cgroup.knob_values import parse_assignment, parse_value, quota_of_cpus
 from cgwatch.cgroup.knobs import DEFAULT_PERIOD_MICROSECONDS, KNOBS, knob_of_flag
@@ -85,14 +84,6 @@ def _metavar(flag: str, knob: Knob) -> str:
 def _help(knobs: Sequence[Knob]) -> str:
     names = " or ".join(knob.key.removesuffix("[DEVICE]") for knob in knobs)
     return f"{names}; max: no limit" if knobs[0].unlimited else names
-
-
-def versions_of(hierarchies: Hierarchies) -> dict[str, int]:
-    """Return which version each controller is under here, by v2's names."""
-    found = dict.fromkeys(hierarchies.unified.controllers if hierarchies.unified else (), V2)
-    for hierarchy in hierarchies.v1:
-        found |= dict.fromkeys(("io" if each == "blkio" else each for each in hierarchy.controllers), 1)
-    return found
 
 
 def wanted(versions: Mapping[str, int]) -> dict[Key, Value]:

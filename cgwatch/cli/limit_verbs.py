@@ -15,7 +15,7 @@ from cgwatch.cli.columns import terminal_columns
 from cgwatch.cli.limit_text import report_lines
 from cgwatch.cli.resolving import chosen, complete
 from cgwatch.cli.usage_table import printable
-from cgwatch.errors import CgwatchError, ConfigError
+from cgwatch.errors import CgwatchError, ConfigError, UnitError
 from cgwatch.limits.resolve import Candidate, resolve
 from cgwatch.limits.wire import builtins
 from cgwatch.settings import Settings
@@ -27,24 +27,6 @@ Work: TypeAlias = Callable[[Hands, Candidate], Report]
 
 _LONGEST_REASON = 1000
 _SHORTEST_SECONDS = 1.0
-
-
-class _Duration(click.ParamType[float]):
-    """How long a limit holds."""
-
-    name = "duration"
-
-    def convert(self, value: object, _: click.Parameter | None, __: click.Context | None) -> float:
-        """Read it. Raises ``ConfigError``."""
-        if isinstance(value, float):
-            return value
-        try:
-            seconds = parse_duration(str(value))
-        except CgwatchError as error:
-            raise ConfigError("--for", str(error)) from error
-        if seconds < _SHORTEST_SECONDS:
-            raise ConfigError("--for", "a limit holds for one second at least")
-        return seconds
 
 
 def names_argument(verb: Callable[P, R]) -> Callable[P, R]:
@@ -59,20 +41,35 @@ def names_argument(verb: Callable[P, R]) -> Callable[P, R]:
 
 def time_and_reason(verb: Callable[P, R]) -> Callable[P, R]:
     """Give a verb ``--for`` and ``--reason``."""
-    for_ = click.option(
+    return click.option(
         "--for",
         "for_seconds",
-        type=_Duration(),
         metavar="TIME",
         help="How long, such as 10m; then it is as before. Without it: until reset-limit.",
-    )
-    reason = click.option(
-        "--reason", default="", metavar="TEXT", help="For cgwatch changes.", callback=_reason
-    )
-    return for_(reason(verb))
+        callback=_seconds,
+    )(reason_option(verb))
 
 
-def _reason(_: click.Context, __: click.Parameter, value: str) -> str:
+def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        seconds = parse_duration(value)
+    except UnitError as error:
+        raise ConfigError("--for", str(error)) from error
+    if seconds < _SHORTEST_SECONDS:
+        raise ConfigError("--for", "a limit holds for one second at least")
+    return seconds
+
+
+def reason_option(verb: Callable[P, R]) -> Callable[P, R]:
+    """Give a verb ``--reason``."""
+    return click.option("--reason", default="", metavar="TEXT", help="For cgwatch changes.", callback=_brief)(
+        verb
+    )
+
+
+def _brief(_: click.Context, __: click.Parameter, value: str) -> str:
     if len(value) > _LONGEST_REASON:
         raise ConfigError("--reason", f"has more than {_LONGEST_REASON} characters; be brief")
     return value

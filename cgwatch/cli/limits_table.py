@@ -12,8 +12,10 @@ from cgwatch.cli.columns import UNKNOWN, Column, aligned
 from cgwatch.cli.limit_text import heading, value_text, wrapped
 from cgwatch.cli.usage_table import printable
 from cgwatch.limits.view import Limit, View
+from cgwatch.model import Owner, Runtime
 from cgwatch.units import format_duration
 
+_SHORT_ID = 12
 _COLUMNS = (
     Column("LIMIT"),
     Column("CONFIGURED", right=True),
@@ -32,6 +34,7 @@ def table(view: View, now_seconds: float, width: int | None) -> Iterator[str]:
     OF: whose limit is the effective one, if not its own. LEFT: until it is as before.
     """
     yield heading(view.target, width)
+    yield f"owner: {printable(_owner(view.target.owner))}"
     shown = [limit for limit in view.limits if not _bounds_nothing(limit)]
     yield from aligned(_COLUMNS, [_cells(limit, view, now_seconds) for limit in shown], width)
     for limit in view.limits:
@@ -39,6 +42,15 @@ def table(view: View, now_seconds: float, width: int | None) -> Iterator[str]:
             yield from wrapped(_who(limit, now_seconds), "  ", width)
     for note in view.notes:
         yield from wrapped(f"note: {note}", "", width)
+
+
+def _owner(owner: Owner) -> str:
+    """Say who made the cgroup, and what for, as far as its path tells."""
+    if owner.parent_container_id is not None:
+        return f"whoever is in container {owner.parent_container_id[:_SHORT_ID]}"
+    if owner.runtime is Runtime.NONE:
+        return "nobody that its path tells"
+    return f"{owner.runtime} ({owner.unit or owner.kind})"
 
 
 def _bounds_nothing(limit: Limit) -> bool:

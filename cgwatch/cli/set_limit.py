@@ -8,9 +8,10 @@ import click
 from msgspec import structs
 
 from cgwatch.cgroup import hierarchy
+from cgwatch.cgroup.limit_files import versions
 from cgwatch.change import Report, Request, Via
 from cgwatch.cli.acting import Hands, actor
-from cgwatch.cli.limit_flags import limit_options, versions_of, wanted
+from cgwatch.cli.limit_flags import limit_options, wanted
 from cgwatch.cli.limit_list import list_option
 from cgwatch.cli.limit_verbs import carried_out, format_option, names_argument, time_and_reason
 from cgwatch.cli.options import settings_options
@@ -60,7 +61,7 @@ def set_limit(  # noqa: PLR0913 - one for each flag
     back, and undone when its time is over. NAME is a name, how an id begins, a pod, a path or a glob. The
     exit code is 0 only if every limit is what was asked for.
     """
-    limits = wanted(versions_of(hierarchy.find(settings.roots.proc, settings.roots.cgroup)))
+    limits = wanted(versions(hierarchy.find(settings.roots.proc, settings.roots.cgroup)))
     if not limits:
         raise LimitValueError(
             "set-limit", "say what to limit, such as --memory 512m or --set pids.max=100; --list shows all"

@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 TIMEOUT_SECONDS = 2.0
 """An agent that has not answered by then is as good as none."""
+_PATIENT_SECONDS = 10.0
+"""For who does nothing without its answer: a node whose memory is short is slow."""
 _SHOWN_WORDS = 500
 
 
@@ -42,12 +44,12 @@ def fetch_rows(state_dir: str) -> usage.Listing:
     Raises ``AgentUnreachableError``: there is no socket, nobody listens on it, it is not ours to use, no
     answer comes within ``TIMEOUT_SECONDS``, or not one that this version of cgwatch understands.
     """
-    return _get(state_dir, "/ps", usage.Listing)
+    return _get(state_dir, "/ps", usage.Listing, TIMEOUT_SECONDS)
 
 
 def fetch_candidates(state_dir: str) -> tuple[Candidate, ...]:
-    """Ask the agent which cgroups there are. Raises ``AgentUnreachableError`` as ``fetch_rows``."""
-    return _get(state_dir, "/cgroups", tuple[Candidate, ...])
+    """Ask the agent which cgroups there are, with patience. Raises ``AgentUnreachableError``."""
+    return _get(state_dir, "/cgroups", tuple[Candidate, ...], _PATIENT_SECONDS)
 
 
 def apply(state_dir: str, request: Request) -> Report:
@@ -70,8 +72,8 @@ def fetch(state_dir: str, place: str, query: Mapping[str, str], kind: type[T]) -
     return _understood(state_dir, status, content, kind)
 
 
-def _get(state_dir: str, place: str, kind: type[T]) -> T:
-    status, content = _exchange(state_dir, "GET", place, None, TIMEOUT_SECONDS)
+def _get(state_dir: str, place: str, kind: type[T], timeout_seconds: float) -> T:
+    status, content = _exchange(state_dir, "GET", place, None, timeout_seconds)
     if status != HTTPStatus.OK:
         words = f": {_words(content)}" if status == HTTPStatus.FORBIDDEN else ""
         raise _unreachable(state_dir, HTTPException(f"status {status}{words}"))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Future
 from http import HTTPStatus
 from typing import Protocol, TypeVar
 from urllib.parse import parse_qsl
@@ -117,6 +118,10 @@ class _Guard:
         if peer is not None and self._access.allows(peer):
             await self._app(scope, receive, send)
             return
+        LOG.warning(
+            "a user may not use the control socket",
+            extra={"user": peer.user if peer else "", "pid": peer.pid if peer else 0, "path": scope["path"]},
+        )
         whose = f"user {peer.user} ({peer.user_id}) is" if peer else "you are"
         text = (
             f"{whose} neither root nor the agent's user, nor in the group that control.group names: ask for"
@@ -128,10 +133,9 @@ class _Guard:
 class _Routes:
     """The handlers; all of them run in the server's thread."""
 
-    def __init__(self, pages: LatestPages, limits: Limits | NoLimits, writers: Executor) -> None:
+    def __init__(self, pages: LatestPages, limits: Limits | NoLimits) -> None:
         self._pages = pages
         self._limits = limits
-        self._writers = writers
         self._waiting = 0
 
     async def ps(self, _: Request) -> Response:
@@ -177,7 +181,7 @@ class _Routes:
         )
 
     async def _done(self, work: Callable[[Limits], object]) -> Response:
-        """Let a worker do it: a write may wait until the kernel has reclaimed memory."""
+        """Let a thread wait for it: a write may take until the kernel has reclaimed memory."""
         offered = self._limits
         if isinstance(offered, NoLimits):
             raise _RefusedError(HTTPStatus.CONFLICT, f"this agent changes no limits: {offered.why}")
@@ -187,8 +191,7 @@ class _Routes:
             )
         self._waiting += 1
         try:
-            loop = asyncio.get_running_loop()
-            return _json(await loop.run_in_executor(self._writers, lambda: encode(work(offered))))
+            return _json(await _in_a_thread(lambda: encode(work(offered))))
         except CgwatchError as error:
             raise _RefusedError(HTTPStatus.CONFLICT, str(error)) from error
         except TimeoutError as error:
@@ -209,6 +212,21 @@ class _Routes:
                 said = container.description
                 return Target(path, container.cgroup.inode, container.owner, said.name if said else None)
         return Target(path, asked.inode, recognise(path))  # newer than the last tick
+
+
+async def _in_a_thread(work: Callable[[], bytes]) -> bytes:
+    """Wait for a thread of its own, which is left behind where the agent ends first."""
+    future: Future[bytes] = Future()
+    future.set_running_or_notify_cancel()  # from here on nobody can cancel it
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="request", daemon=True).start()
+    return await asyncio.wrap_future(future)
 
 
 def _is_path(path: str) -> bool:
@@ -265,12 +283,12 @@ async def _failed(_: Request, error: Exception) -> Response:
     )
 
 
-def make_app(pages: LatestPages, limits: Limits | NoLimits, access: Access, writers: Executor) -> ASGIApp:
+def make_app(pages: LatestPages, limits: Limits | NoLimits, access: Access) -> ASGIApp:
     """Make the application of the control socket, without a socket or a thread.
 
-    ``writers`` carry out what takes time; whatever comes must have its ``Peer`` in the state of its scope.
+    Whatever comes must have its ``Peer`` in the state of its scope.
     """
-    routes = _Routes(pages, limits, writers)
+    routes = _Routes(pages, limits)
     app = Starlette(
         routes=[
             Route("/ps", routes.ps, methods=["GET"]),

@@ -8,7 +8,6 @@ import logging
 import os
 import socket
 import stat
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING
 
@@ -23,25 +22,20 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-_WRITERS = 4
-"""Requests that are carried out at a time: one that waits for memory to be reclaimed holds up no other."""
-
 
 class ControlServer:
     """A control socket that is served; ``serve`` makes one."""
 
-    def __init__(self, directory: int, thread: ServerThread, writers: ThreadPoolExecutor) -> None:
-        """Take over the descriptor of the locked state directory, the running thread, and its workers."""
+    def __init__(self, directory: int, thread: ServerThread) -> None:
+        """Take over the descriptor of the locked state directory, and the running thread."""
         self._directory = directory
         self._thread = thread
-        self._writers = writers
 
     def stop(self) -> None:
         """Remove the socket, end the thread within three seconds, and leave the directory to others."""
         with suppress(OSError):  # removed already; or it stays, and the next agent removes it
             os.unlink(SOCKET_NAME, dir_fd=self._directory)
         self._thread.stop()
-        self._writers.shutdown(wait=False, cancel_futures=True)
         os.close(self._directory)
 
 
@@ -90,12 +84,10 @@ def _serve(
             os.chown(SOCKET_NAME, -1, access.group_id, dir_fd=directory, follow_symlinks=False)
             os.chmod(SOCKET_NAME, 0o660, dir_fd=directory)
         listener.listen()
-        writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="limits")
-        undo.callback(writers.shutdown, wait=False)
-        thread = ServerThread(make_app(pages, limits, access, writers), listener, name="control")
+        thread = ServerThread(make_app(pages, limits, access), listener, name="control")
         thread.start()
         undo.pop_all()
-        return ControlServer(directory, thread, writers)
+        return ControlServer(directory, thread)
 
 
 def _remove_stale(path: str) -> None:

@@ -50,18 +50,16 @@ def effective(tree: Tree, path: str, key: Key) -> Effective:
 
 
 def _least_ratio(having: list[tuple[CgroupState, Value]]) -> Effective:
-    own, holder = having[0][0], having[0][0]
-    least = math.inf
+    (own, own_quota), *_ = having
+    holder, least, bound = own, math.inf, 0
     for state, quota in having:
         ratio = cpus_of(state, quota)
         if ratio < least:
-            least, holder = ratio, state
-    if holder is own or least == math.inf:
-        return Effective(having[0][1], own.path)
+            holder, least, bound = state, ratio, int(quota)
+    if holder is own:
+        return Effective(own_quota, own.path)
     # In integers: a quota as large as the holder's, for a period as long as ours.
-    quota = holder.values["cpu.max"]
-    assert isinstance(quota, int)  # noqa: S101 - it is finite
-    return Effective(quota * period_of(own) // period_of(holder), holder.path)
+    return Effective(bound * period_of(own) // period_of(holder), holder.path)
 
 
 def period_of(state: CgroupState) -> int:

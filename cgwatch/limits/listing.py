@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from cgwatch.cgroup.controllers import open_tree
 from cgwatch.cgroup.files import Descriptors
 from cgwatch.cgroup.hierarchy import Hierarchies
+from cgwatch.cgroup.limit_files import inode_of
 from cgwatch.discovery.recognise import recognise
-from cgwatch.errors import KernelFileError
+from cgwatch.errors import FileMissingError, KernelFileError
 from cgwatch.model import Cgroup, Container, Description
 
 _NO_INTERVAL = 1.0  # nothing is read twice
@@ -26,11 +27,12 @@ def containers(
     try:
         tree.begin()
         tree.follow(all_alive=False, faults=faults)
-        for path, places in tree.places().items():
+        for path in tree.places():
+            try:
+                cgroup = Cgroup(path, inode_of(hierarchies, path))
+            except FileMissingError:  # gone in the meantime
+                continue
             owner = recognise(path)
-            inode = next(iter(places.values()))
-            yield Container(
-                Cgroup(path, inode), owner, description=descriptions.get(owner.container_id or "")
-            )
+            yield Container(cgroup, owner, description=descriptions.get(owner.container_id or ""))
     finally:
         tree.close()

@@ -33,7 +33,7 @@ def steps_of(scene: Scene, goal: Goal, guards: Guards) -> tuple[Step, ...]:
     else:
         _memory_v1(goal, scene, changed, pen)
     if changed.keys() & _BANDWIDTH:
-        _bandwidth(scene, goal, changed, pen)
+        _bandwidth(scene, changed, pen)
     _weights(changed, pen)
     for key in _CPUSET:
         if key in changed:
@@ -104,16 +104,15 @@ def _left(total: float, memory: Value) -> int | float:
     return math.inf if total == math.inf else int(total) - whole(memory, 0)
 
 
-def _bandwidth(scene: Scene, goal: Goal, changed: dict[Key, Change], pen: Pen) -> None:
+def _bandwidth(scene: Scene, changed: dict[Key, Change], pen: Pen) -> None:
     """Lower a burst before the quota and raise it after: it is at most the quota after every write."""
     burst = changed.get("cpu.max.burst")
     lowers_burst = burst is not None and is_lower(burst.to, burst.before)
     if burst and lowers_burst:
         pen.set("cpu.max.burst", burst.to)
     if changed.keys() & {"cpu.max", "cpu.max.period"}:
-        quota, period = goal.after(scene, "cpu.max"), goal.after(scene, "cpu.max.period")
-        assert quota is not None  # noqa: S101 - the two are offered together
-        assert period is not None  # noqa: S101 - as above
+        after = {**pen.values, **{key: change.to for key, change in changed.items()}}
+        quota, period = after["cpu.max"], after["cpu.max.period"]
         if scene.is_v1("cpu.max"):
             levels.write_bandwidth(scene, quota, whole(period, 0), pen)
         else:

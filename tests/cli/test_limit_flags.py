@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cgwatch.cgroup.hierarchy import Hierarchies, Hierarchy, Layout
 from cgwatch.cgroup.knob import Value
 from cgwatch.cgroup.knobs import KNOBS
 from cgwatch.change import Key
-from cgwatch.cli.limit_flags import device_number, read, versions_of
+from cgwatch.cli.limit_flags import device_number, read
 from cgwatch.cli.set_limit import set_limit
 from cgwatch.errors import LimitValueError, UnknownLimitError
 
@@ -131,9 +130,3 @@ def test_a_block_device_is_found_by_its_path() -> None:
         pytest.skip("there is no block device here")
     number = device.stat().st_rdev
     assert device_number(str(device)) == f"{os.major(number)}:{os.minor(number)}"
-
-
-def test_versions_go_by_the_names_of_v2() -> None:
-    v1 = Hierarchy(1, frozenset({"blkio"}), "/sys/fs/cgroup/blkio")
-    unified = Hierarchy(2, frozenset({"memory", "pids"}), "/sys/fs/cgroup/unified")
-    assert versions_of(Hierarchies(Layout.HYBRID, (v1,), unified)) == {"io": 1, "memory": 2, "pids": 2}

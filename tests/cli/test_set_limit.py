@@ -23,6 +23,7 @@ from cgwatch.change import Result as Became
 from cgwatch.cli import cli
 from cgwatch.cli.changes_table import comma_separated, row, table
 from cgwatch.cli.limit_text import report_lines
+from cgwatch.cli.limits_table import table as limits_lines
 from cgwatch.control.routes import Limits, NoLimits
 from cgwatch.control.server import serve
 from cgwatch.discovery.recognise import recognise
@@ -343,8 +344,10 @@ def test_no_name_reaches_the_terminal_as_it_is(name: str, text: str, width: int)
     said = structs.replace(report(asked), warnings=(text,))
     step = structs.replace(said.steps[0], path=f"/{text}") if said.steps else None
     said = structs.replace(said, steps=(step,) if step else ())
+    view = view_of(target, {"memory.max": 1}, Known({"memory": 2}, notes=(text,)))
     lines = [
         *report_lines(said, width),
+        *limits_lines(view, 1e9, width),
         *table([entry(target=target, reason=text, actor=Actor(ActorKind.POLICY, text))], 1e9, width),
     ]
     assert all(" " <= each <= "~" for line in lines for each in line)
@@ -374,14 +377,28 @@ def test_limits_shows_what_holds_and_whose_that_is_and_until_when(run: Callable[
     result = run("limits", "web")
 
     assert result.exit_code == 0, result.output
-    heading, titles, maximum, high, pids, who, note = result.stdout.splitlines()
-    assert heading == f"web  /docker/{WEB}"
+    heading, owner, titles, maximum, high, pids, who, note = result.stdout.splitlines()
+    assert (heading, owner) == (f"web  /docker/{WEB}", "owner: docker (container)")
     assert titles.split() == "LIMIT CONFIGURED EFFECTIVE OF BASELINE LEFT RUNTIME VIA".split()
     assert maximum.split() == "memory.max 512MiB 512MiB -- max 0s 512MiB docker".split()
     assert high.split() == "memory.high max -- -- -- -- -- cgroupfs".split()
     assert pids.split() == "pids.max 50 5 /docker -- -- -- docker".split()
     assert re.fullmatch(r"  memory\.max: 512MiB by alice until 2001-09-\d\d \d\d:\d\d \(test\)", who)
     assert note.startswith("note: Docker says \\x1b[31mred")
+
+
+@pytest.mark.parametrize(
+    ("path", "owner"),
+    [
+        ("/system.slice/ssh.service", "systemd (ssh.service)"),
+        (f"/docker/{WEB}/init", f"whoever is in container {WEB[:12]}"),
+        ("/made", "nobody that its path tells"),
+        ("/kubepods/burstable/pod11111111-2222-3333-4444-555555555555", "kubernetes (pod)"),
+    ],
+)
+def test_limits_says_whose_the_cgroup_is(path: str, owner: str) -> None:
+    view = view_of(Target(path, 7, recognise(path)), {"memory.max": 1}, Known({"memory": 2}))
+    assert f"owner: {owner}" in limits_lines(view, 1e9, 80)
 
 
 def test_limits_in_json_has_every_number_as_it_is(run: Callable[..., Result]) -> None:

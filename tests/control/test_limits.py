@@ -237,6 +237,36 @@ def test_a_slow_write_holds_up_no_other_request_and_a_crowd_is_sent_away(
         assert apply(state_dir, request()).outcomes
 
 
+def test_a_write_that_hangs_does_not_keep_the_agent_from_ending() -> None:
+    code = (
+        "import threading, types, sys\n"
+        "from cgwatch.control.client import apply\n"
+        "from cgwatch.control.routes import Limits\n"
+        "from cgwatch.control.server import serve\n"
+        "from tests.control.test_limits import pages, request\n"
+        "class Hangs:\n"
+        "    def apply(self, request, *, timeout_seconds):\n"
+        "        asked.set(); threading.Event().wait()\n"
+        "asked = threading.Event()\n"
+        "server = serve(sys.argv[1], pages(), Limits(Hangs(), None, None))\n"
+        "def ask():\n"
+        "    try: apply(sys.argv[1], request())\n"
+        "    except Exception as error: print(type(error).__name__, flush=True)\n"
+        "client = threading.Thread(target=ask)\n"
+        "client.start(); asked.wait(30); server.stop(); client.join(30)\n"
+    )
+    with tempfile.TemporaryDirectory(prefix="cgwtest-") as folder:
+        done = subprocess.run(
+            [sys.executable, "-c", code, f"{folder}/state"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=Path(__file__).parents[2],
+        )
+    assert (done.returncode, done.stdout) == (0, "AgentUnreachableError\n"), done.stderr
+
+
 def test_a_client_that_gives_up_says_where_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "WRITE_SECONDS", 0.1)
     desk = Desk()
@@ -304,7 +334,9 @@ def ask_as(state_dir: str, groups: list[int], method: str = "POST", place: str =
 
 @pytest.mark.real
 @pytest.mark.parametrize("place", ["/limits", "/limits/reset"])
-def test_a_stranger_is_refused_in_words_even_where_the_sockets_mode_would_let_him_in(place: str) -> None:
+def test_a_stranger_is_refused_in_words_even_where_the_sockets_mode_would_let_him_in(
+    place: str, caplog: pytest.LogCaptureFixture
+) -> None:
     require(root_available())
     desk = Desk()
     with served(desk) as state_dir:
@@ -314,6 +346,7 @@ def test_a_stranger_is_refused_in_words_even_where_the_sockets_mode_would_let_hi
         said = ask_as(state_dir, [], place=place)
         assert said.startswith("403 user nobody (65534) is neither root nor the agent's user"), said
         assert ask_as(state_dir, [], "GET", "/ps").startswith("403")
+    assert [vars(record)["user"] for record in caplog.records] == ["nobody", "nobody"]
     assert desk.asked == []
 
 

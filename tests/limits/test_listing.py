@@ -6,6 +6,7 @@ import pytest
 
 from cgwatch.agent import open_sampler
 from cgwatch.cgroup import hierarchy
+from cgwatch.cgroup.limit_files import inode_of
 from cgwatch.limits.listing import containers
 from cgwatch.model import Description, Runtime
 from cgwatch.settings import Roots, Settings
@@ -26,6 +27,17 @@ def test_the_cgroups_are_those_of_a_snapshot_with_the_same_identity(tree: str) -
     assert sorted((each.cgroup.path, each.cgroup.inode) for each in found) == [
         (cgroup.path, cgroup.inode) for cgroup in sampled
     ]
+
+
+@pytest.mark.real
+def test_a_cgroup_has_the_identity_that_whoever_writes_its_limits_looks_for(v1_cgroups: V1Cgroups) -> None:
+    for controller in ("cpuset", "memory"):
+        v1_cgroups.make("", controller)
+    hierarchies = hierarchy.find("/proc", None)
+
+    found = {each.cgroup.path: each.cgroup.inode for each in containers(hierarchies, "/proc", {})}
+
+    assert found[f"/{v1_cgroups.name}"] == inode_of(hierarchies, f"/{v1_cgroups.name}")
 
 
 @pytest.mark.real

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec import structs
 
-from cgwatch.change import Actor, ActorKind, Change, Plan, Tree
+from cgwatch.change import Actor, ActorKind, CgroupState, Change, Node, Plan, Tree
 from cgwatch.limits.guards import Guards
 from cgwatch.limits.plan import plan
 from tests.limits.errno_model import PAGE, Kernel
@@ -249,6 +249,15 @@ def test_tasks_that_are_there_stay_unless_forced() -> None:
     assert planned(kernel, {"pids.max": 20}).steps
     assert planned(kernel, {"pids.max": 19}, force=True).steps
     assert "nothing can start" in refused(planned(kernel_of(2), {"pids.max": 0}))
+
+
+def test_huge_pages_in_use_are_not_taken_away_not_even_by_force() -> None:
+    state = CgroupState(PATH, 1, {"hugetlb.2MB.max": math.inf}, used={"hugetlb.2MB.max": 8 * MEGABYTE})
+    tree = Tree(Node(PAGE), {"hugetlb": 2}, {PATH: state})
+    for force in (False, True):
+        made = planned(tree, {"hugetlb.2MB.max": 4 * MEGABYTE}, force=force)
+        assert "8MiB of these pages are in use" in refused(made)
+    assert texts(planned(tree, {"hugetlb.2MB.max": 9 * MEGABYTE})) == [f"hugetlb.2MB.max={8 * MEGABYTE}"]
 
 
 def test_the_node_keeps_its_reserve() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +19,8 @@ from cgwatch.cli import cli
 from tests.conftest import V1Cgroups
 from tests.real.agent_process import AgentProcess
 from tests.real.dockerd import IMAGE, Dockerd
+from tests.real.needs import require
+from tests.real.qemu import qemu_available, run_in_qemu
 
 MIB = 1 << 20
 NO_DOCKER = "unix:///nonexistent/docker.sock"
@@ -85,15 +89,18 @@ def eventually(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 
 def everything(cgroups: V1Cgroups) -> dict[str, bytes]:
-    """Read every file of our cgroups in all hierarchies; nothing runs in them, so all of it stands still."""
+    """Read every file of our cgroups, in all hierarchies, that can be written and is not merely counted."""
     found = {}
     for root in Path("/sys/fs/cgroup").glob(f"*/{cgroups.name}"):
         for path in root.rglob("*"):
-            if path.is_file() and path.stat().st_mode & 0o400:
+            readable_and_writable = 0o600
+            mode = path.stat().st_mode & readable_and_writable
+            if path.is_file() and mode == readable_and_writable and "usage" not in path.name:
                 try:
                     found[str(path)] = path.read_bytes()
                 except OSError as error:
                     found[str(path)] = os.strerror(error.errno or 0).encode()
+    assert any(path.endswith("pids.max") for path in found)
     return found
 
 
@@ -251,6 +258,42 @@ def test_where_only_reading_is_allowed_nothing_is_written(directory: str, v1_cgr
     assert everything(v1_cgroups) == before
 
 
+A_FRIEND = """
+import encodings.idna, os, sys  # an interpreter of root's cannot import anything more later on
+from cgwatch.change import Actor, ActorKind, Request
+from cgwatch.control import client
+from cgwatch.limits.resolve import resolve
+os.setgroups([54321])
+os.setgid(65534)
+os.setuid(65534)
+state_dir, name = sys.argv[1:]
+(found,) = resolve(name, client.fetch_candidates(state_dir))
+report = client.apply(state_dir, Request(found.target, {"pids.max": 8}, Actor(ActorKind.AGENT, "root", 0)))
+print(*(outcome.result for outcome in report.outcomes))
+"""
+
+
+def test_a_member_of_the_configured_group_changes_limits_under_his_own_name(
+    directory: str, v1_cgroups: V1Cgroups
+) -> None:
+    file = v1_cgroups.make("", "pids") / "pids.max"
+    Path(directory).chmod(0o755)
+    hand = Hand(directory)
+    environment = {**hand.environment, "CGWATCH_CONTROL_GROUP": "54321"}
+    with AgentProcess(NO_DOCKER, environment=environment, state_dir=hand.state_dir):
+        done = subprocess.run(
+            [sys.executable, "-c", A_FRIEND, hand.state_dir, f"/{v1_cgroups.name}"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.stdout == "applied\n", done.stderr
+        assert file.read_text() == "8\n"
+        actor = hand.changes()[-1]["actor"]
+    assert actor == {"kind": "command", "name": "nobody", "user_id": 65534}
+
+
 @pytest.mark.parametrize("has_agent", [True, False])
 def test_a_container_of_docker_is_limited_by_its_name_and_docker_knows_of_it(
     docker: Dockerd, directory: str, *, has_agent: bool
@@ -283,3 +326,58 @@ def _limited_and_reset(docker: Dockerd, hand: Hand, name: str, container_id: str
     result = hand.type("reset-limit", container_id[:12], "memory.max")
     assert result.exit_code == 0, result.output
     assert (number(file), stored()) == (64 * MIB, 64 * MIB)
+
+
+def test_a_cgroup_of_v2_is_frozen_where_that_is_the_hierarchy_that_is_looked_at(
+    directory: str, v1_cgroups: V1Cgroups
+) -> None:
+    unified = v1_cgroups.path("", "unified")
+    if not (unified.parent / "cgroup.controllers").exists():
+        pytest.skip("needs a unified hierarchy beside those of v1")
+    v1_cgroups.start(v1_cgroups.make("", "unified"))
+    hand = Hand(directory)
+    roots = {"CGWATCH_ROOTS_CGROUP": str(unified.parent)}
+
+    frozen = hand.type("freeze", v1_cgroups.name, **roots)
+    try:
+        assert frozen.exit_code == 0, frozen.output
+        assert "frozen 1" in (unified / "cgroup.events").read_text()
+        shown = hand.type("limits", v1_cgroups.name, **roots).stdout.splitlines()
+        assert any(line.split()[:2] == ["cgroup.freeze", "1"] for line in shown)
+    finally:
+        thawed = hand.type("reset-limit", v1_cgroups.name, **roots)
+        (unified / "cgroup.freeze").write_text("0")
+    assert thawed.exit_code == 0, thawed.output
+    assert hand.changes()[-1]["outcome"]["read_back"] == 0
+
+
+TYPED_ON_V2 = f"""
+cgroup=/sys/fs/cgroup/made
+mkdir $cgroup
+export CGWATCH_STATE_DIR=/run/state CGWATCH_LIMITS_LOCK=/run/lock-of-limits CGWATCH_LIMITS_VERIFY_AFTER=100ms
+export CGWATCH_DISCOVERY_DOCKER_ENABLED=false
+show() {{ cat $cgroup/memory.max $cgroup/memory.high $cgroup/cpu.max $cgroup/pids.max | tr '\\n' ' '; echo; }}
+cgwatch() {{ {sys.executable} -m cgwatch "$@"; echo "status $?"; }}
+cgwatch set-limit made --memory 64m --set memory.high=32MiB --cpus 0.5 --pids-limit 20
+show
+cgwatch freeze made
+cat $cgroup/cgroup.freeze
+cgwatch thaw made
+cat $cgroup/cgroup.freeze
+cgwatch limits made
+cgwatch reset-limit made
+show
+"""
+
+
+@pytest.mark.timeout(600)
+def test_the_same_verbs_write_the_files_of_cgroup_v2() -> None:
+    require(qemu_available())
+    finished = run_in_qemu(["sh", "-c", TYPED_ON_V2], deadline_seconds=500)
+
+    lines = finished.output.splitlines()
+    assert [line for line in lines if line.startswith("status")] == ["status 0"] * 5, finished.output
+    shown = [line for line in lines if line.endswith("100000 20 ") or line.startswith("max max max")]
+    assert shown == [f"{64 * MIB} {32 * MIB} 50000 100000 20 ", "max max max 100000 max "]
+    assert [line for line in lines if line in {"0", "1"}] == ["1", "0"]
+    assert ["memory.high", "32MiB", "32MiB", "max"] in [line.split()[:4] for line in lines], finished.output
