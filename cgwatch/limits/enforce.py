@@ -96,11 +96,26 @@ class Enforcer:
         warnings = tuple(f"{key}: cgwatch has not changed it" for key in unknown)
         return structs.replace(report, warnings=(*report.warnings, *warnings))
 
-    def restore(self, target: Target, wanted: Mapping[Key, Value], actor: Actor, reason: str) -> Report:
-        """Bring back these values, and end the overrides of these keys where that was done."""
+    def restore(
+        self,
+        target: Target,
+        wanted: Mapping[Key, Value],
+        actor: Actor,
+        reason: str,
+        *,
+        is_hurried: bool = False,
+    ) -> Report:
+        """Bring back these values, and end the overrides of these keys where that was done.
+
+        ``is_hurried``: others wait, so what was written is read back at once and not again later.
+        """
+        pace = self._pace
         try:
+            if is_hurried:
+                self._pace = structs.replace(pace, verify_seconds=0.0)
             return self._apply(Request(target, wanted, actor, reason), restores=True)
         finally:
+            self._pace = pace
             self._ground.end()
 
     def baselines(self, target: Target) -> Mapping[Key, Value]:

@@ -275,6 +275,13 @@ class Records:
             for boot_id, path, inode, record in rows
         ]
 
+    def overrides_by_cgroup(self) -> list[tuple[Identity, list[Override]]]:
+        """Return the same, those of one cgroup together."""
+        grouped: dict[Identity, list[Override]] = {}
+        for identity, override in self.overrides():
+            grouped.setdefault(identity, []).append(override)
+        return list(grouped.items())
+
     def baselines(self, identity: Identity) -> dict[Key, Value]:
         """Return what the limits of a cgroup were before the first override of each."""
         rows = self._all(

@@ -1,23 +1,22 @@
-"""How long overrides last: their expiry, what a crash or a restart left, and cgroups that are made anew."""
+"""How long overrides last: until their time is over, the agent ends, or a crash is cleared up."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
-from msgspec import structs
-
 from cgwatch.cgroup.knob import Value
-from cgwatch.change import Actor, ActorKind, Change, Key, Outcome, Report, Request, Result, Target, Tree, Via
-from cgwatch.errors import CgwatchError, FileMissingError, OwnerRefusedError
+from cgwatch.change import Actor, ActorKind, Change, Key, Outcome, Report, Result, Tree, Via
+from cgwatch.errors import CgwatchError, FileMissingError
 from cgwatch.limits.crash import Aftermath
+from cgwatch.limits.ending import Endings, is_ours
 from cgwatch.limits.enforce import Enforcer
 from cgwatch.limits.parts import Ground, Held, Observer, Owner, Rules, family
 from cgwatch.limits.record import Identity, Override, Records
 from cgwatch.limits.transaction import Pace
-from cgwatch.limits.verify import period_of, same
-from cgwatch.model import Kind
+from cgwatch.limits.verify import same
+from cgwatch.limits.watch import Watch
 
 LOG = logging.getLogger(__name__)
 
@@ -25,8 +24,8 @@ _EXPIRY = Actor(ActorKind.EXPIRY, "")
 _AGENT = Actor(ActorKind.AGENT, "")
 _AGAIN_SECONDS = 60.0
 _LONGEST_AGAIN_SECONDS = 3600.0
-_GONE_SECONDS = 600.0
-"""How long a container without a cgroup may take to be started again; then its overrides are over."""
+_UNHURRIED = 3
+"""More cgroups than that at once do not wait for one another's second look."""
 
 
 class Terms:
@@ -44,6 +43,16 @@ class Terms:
         observer: Observer,
     ) -> None:
         self._enforcer = enforcer
+        self._watch = Watch(
+            enforcer,
+            ground=ground,
+            records=records,
+            owners=owners,
+            pace=pace,
+            rules=rules,
+            observer=observer,
+        )
+        self._endings = Endings(ground=ground, records=records)
         self._aftermath = Aftermath(ground=ground, records=records, owners=owners, pace=pace)
         self._ground = ground
         self._records = records
@@ -53,10 +62,6 @@ class Terms:
         self._observer = observer
         self._again: dict[Identity, tuple[float, float]] = {}
         """When to try again what could not be restored, and the pause before that."""
-        self._missing: dict[Identity, float] = {}
-        """Since when there is no cgroup."""
-        self._drifted: dict[tuple[Identity, Key], Value | None] = {}
-        """What somebody else has made of a limit, so that each is told once."""
 
     # -- moments -------------------------------------------------------------------------------------------
 
@@ -72,17 +77,25 @@ class Terms:
         if self._rules.on_exit == "keep":
             return []
         reports = []
-        for identity, overrides in self._by_cgroup():
-            reports += self._end(identity, overrides, _AGENT, "cgwatch ends")
+        for identity, overrides in self._records.overrides_by_cgroup():
+            reports += self._end(identity, overrides, _AGENT, "cgwatch ends", is_hurried=True)
         return reports
 
     def expire(self, now_seconds: float) -> list[Report]:
         """Undo the overrides whose time is over, if the values are still ours."""
         reports = self._settle()
-        for identity, overrides in self._by_cgroup():
-            due = [each for each in overrides if (each.expires_seconds or now_seconds + 1) <= now_seconds]
+        all_due = []
+        for identity, overrides in self._records.overrides_by_cgroup():
+            due = [
+                each
+                for each in overrides
+                if each.expires_seconds is not None and each.expires_seconds <= now_seconds
+            ]
             if due and self._again.get(identity, (0.0, 0.0))[0] <= now_seconds:
-                reports += self._end(identity, due, _EXPIRY, "its time is over")
+                all_due.append((identity, due))
+        for identity, due in all_due:
+            is_hurried = len(all_due) > _UNHURRIED
+            reports += self._end(identity, due, _EXPIRY, "its time is over", is_hurried=is_hurried)
         return reports
 
     def next_seconds(self) -> float | None:
@@ -95,36 +108,19 @@ class Terms:
         return min(times, default=None)
 
     def watch(self, now_seconds: float) -> tuple[Held, ...]:
-        """Look at every override's cgroup: follow those made anew, count what others wrote; return them."""
-        held: list[Held] = []
-        for identity, overrides in self._by_cgroup():
-            target = overrides[0].target
-            try:
-                inode = self._ground.identify(target.path)
-                if inode == target.inode and identity.boot_id == self._ground.boot_id:
-                    self._missing.pop(identity, None)
-                    held += self._look(identity, overrides)
-                else:
-                    self._made_anew(identity, overrides, structs.replace(target, inode=inode), now_seconds)
-            except FileMissingError:
-                self._is_missing(identity, overrides, now_seconds)
-            except CgwatchError as error:
-                LOG.warning(
-                    "a limit could not be looked at", extra={"path": target.path, "problem": str(error)}
-                )
-        return tuple(held)
-
-    def _by_cgroup(self) -> list[tuple[Identity, list[Override]]]:
-        found = self._records.overrides()
-        grouped: dict[Identity, list[Override]] = {}
-        for identity, override in found:
-            grouped.setdefault(identity, []).append(override)
-        return list(grouped.items())
+        """See how every override does (``Watch.look``); return those in force."""
+        return self._watch.look(now_seconds)
 
     # -- the end of an override ----------------------------------------------------------------------------
 
     def _end(
-        self, identity: Identity, overrides: Sequence[Override], actor: Actor, reason: str
+        self,
+        identity: Identity,
+        overrides: Sequence[Override],
+        actor: Actor,
+        reason: str,
+        *,
+        is_hurried: bool,
     ) -> list[Report]:
         target = overrides[0].target
         try:
@@ -146,11 +142,11 @@ class Terms:
                 left.append((override, self._left_alone(override, tree, baselines, problem)))
             else:
                 wanted[override.key] = baselines[override.key]
-        reports = [self._noted(identity, left, actor, reason)] if left else []
+        reports = [self._endings.noted(identity, left, actor, reason)] if left else []
         for override, _ in left:
             self._observer.limit_conflicted(family(override.key))
         if wanted:
-            report = self._enforcer.restore(target, wanted, actor, reason)
+            report = self._enforcer.restore(target, wanted, actor, reason, is_hurried=is_hurried)
             if any(outcome.result is Result.REFUSED for outcome in report.outcomes):
                 self._later(identity)
             else:
@@ -169,7 +165,7 @@ class Terms:
             return "what it was before is not known any more: it is left as it is"
         current, baseline = state.values.get(override.key), baselines[override.key]
         at_baseline = same(override.key, current, baseline, page_bytes=tree.node.page_bytes, via=override.via)
-        if at_baseline or self._is_ours(override, tree, state.values):
+        if at_baseline or is_ours(override, tree):
             return ""
         return "somebody else has written it since: it is left as it is"
 
@@ -221,36 +217,7 @@ class Terms:
                         ),
                     )
                 )
-        return [self._noted(identity, rows, actor, reason)]
-
-    def _noted(
-        self, identity: Identity, rows: Sequence[tuple[Override, Outcome]], actor: Actor, reason: str
-    ) -> Report:
-        """Record what is over without a write of a kernel's file."""
-        target = rows[0][0].target
-        pairs = [(identity, override.key) for override, _ in rows]
-        self._ground.forget_baseline(target, [key for _, key in pairs])
-        number = self._records.note(
-            self._pace.clock(),
-            [(target, actor, reason, None, outcome) for _, outcome in rows],
-            dropped=pairs,
-            forgotten=pairs,
-            boot_id=identity.boot_id,
-        )
-        outcomes = tuple(outcome for _, outcome in rows)
-        for outcome in outcomes:
-            LOG.warning(
-                "limit",
-                extra={
-                    "container": target.name or target.path,
-                    "limit": outcome.change.key,
-                    "result": str(outcome.result),
-                    "by": str(actor.kind),
-                    "problem": outcome.message,
-                },
-            )
-        wanted = {outcome.change.key: outcome.change.to for outcome in outcomes}
-        return Report(Request(target, wanted, actor, reason), outcomes, number=number)
+        return [self._endings.noted(identity, rows, actor, reason)]
 
     # -- crashes -------------------------------------------------------------------------------------------
 
@@ -269,119 +236,3 @@ class Terms:
                     self._enforcer.restore(request.target, request.wanted, request.actor, request.reason)
                 )
         return reports
-
-    # -- cgroups that go and come --------------------------------------------------------------------------
-
-    def _is_missing(self, identity: Identity, overrides: Sequence[Override], now_seconds: float) -> None:
-        """Wait for a container to be started again; Docker keeps what it was told while it has it."""
-        since = self._missing.setdefault(identity, now_seconds)
-        if overrides[0].target.owner.kind is Kind.CONTAINER and now_seconds - since < _GONE_SECONDS:
-            return
-        self._missing[identity] = now_seconds
-        over = [each for each in overrides if each.via is not Via.DOCKER or not self._has_docker(each)]
-        self._lost(identity, over, "the cgroup is gone")
-
-    def _has_docker(self, override: Override) -> bool:
-        """Whether Docker still has a container; while it does not answer it may."""
-        try:
-            self._owners[Via.DOCKER].impossible(override.target, {}, {})
-        except (OwnerRefusedError, KeyError):
-            return False
-        except CgwatchError:
-            return True
-        return True
-
-    def _made_anew(
-        self, identity: Identity, overrides: Sequence[Override], target: Target, now_seconds: float
-    ) -> None:
-        """Let overrides follow a container that was started again.
-
-        What Docker was told it has set again itself; all else is set anew, where the settings want it.
-        """
-        self._missing.pop(identity, None)
-        if target.owner.kind is not Kind.CONTAINER:
-            self._lost(identity, overrides, "another cgroup has its path now")
-            return
-        tree = self._ground.survey(target)
-        values = tree.cgroups[target.path].values
-        others = [each for each in overrides if each.via is not Via.DOCKER]
-        changed = []
-        for override in overrides:
-            if override.via is not Via.DOCKER:
-                continue
-            if self._is_ours(override, tree, values):
-                self._records.follow(identity, override, self._ground.boot_id, target)
-            else:
-                changed.append(override)
-        self._lost(identity, changed, "the container was started again, and somebody else had changed it")
-        self._lost(
-            identity,
-            others,
-            "the container was started again"
-            + ("; what is left of its time is set anew" if self._rules.follow_restarts else ""),
-        )
-        if self._rules.follow_restarts:
-            self._set_again(others, target, now_seconds)
-
-    def _is_ours(self, override: Override, tree: Tree, values: Mapping[Key, Value]) -> bool:
-        return same(
-            override.key,
-            values.get(override.key),
-            override.value,
-            page_bytes=tree.node.page_bytes,
-            via=override.via,
-            period=period_of(values),
-        )
-
-    def _lost(self, identity: Identity, overrides: Sequence[Override], message: str) -> None:
-        """End overrides that went with their cgroup."""
-        if not overrides:
-            return
-        now = self._pace.clock()
-        rows = []
-        for each in overrides:
-            change = Change(each.key, each.value, each.value, each.value)
-            rows.append((each, Outcome(change, Result.GONE, each.via, now, message=message)))
-        self._noted(identity, rows, _AGENT, message)
-
-    def _set_again(self, lost: Iterable[Override], target: Target, now_seconds: float) -> None:
-        for _, group in groupby(sorted(lost, key=lambda each: each.report), key=lambda each: each.report):
-            those = list(group)
-            first = those[0]
-            left = None if first.expires_seconds is None else first.expires_seconds - now_seconds
-            wanted = {each.key: each.value for each in those}
-            if left is None or left > 0:
-                self._enforcer.apply(Request(target, wanted, first.actor, first.reason, left))
-
-    def _look(self, identity: Identity, overrides: Sequence[Override]) -> list[Held]:
-        target = overrides[0].target
-        tree = self._ground.survey(target)
-        baselines = self._records.baselines(identity)
-        values = tree.cgroups[target.path].values
-        held = []
-        for override in overrides:
-            key, current = override.key, values.get(override.key)
-            if self._is_ours(override, tree, values):
-                self._drifted.pop((identity, key), None)
-            elif self._drifted.get((identity, key), override.value) != current:
-                self._drifted[identity, key] = current
-                self._observer.limit_drifted(family(key))
-                LOG.warning(
-                    "somebody else has written a limit of ours",
-                    extra={"container": target.name or target.path, "limit": key, "now": current},
-                )
-            effective, _ = self._ground.effective(tree, target.path, key)
-            held.append(
-                Held(
-                    target,
-                    key,
-                    override.value,
-                    current,
-                    effective,
-                    baselines.get(key),
-                    override.expires_seconds,
-                    override.actor,
-                    override.reason,
-                )
-            )
-        return held

@@ -71,6 +71,13 @@ def test_a_way_that_cannot_be_gone_is_passed_by_with_a_warning_and_refused_when_
     assert "Docker does not answer" in choice.refusals[0].message
 
 
+def test_of_a_pods_limits_it_is_said_that_the_kubelet_may_set_them_again() -> None:
+    path = f"/kubepods.slice/kubepods-pod12345678_1234_1234_1234_123456789012.slice/cri-containerd-{ID}.scope"
+    choice = choose(Via.AUTO, Target(path, 1, recognise(path)), ["memory.max"], versions=V2)
+    assert choice.ways == {"memory.max": Via.SYSTEMD}
+    assert "kubelet" in choice.warnings[0]
+
+
 def test_systemd_is_not_asked_for_what_is_no_unit() -> None:
     choice = choose(Via.SYSTEMD, Target("/batch", 1, recognise("/batch")), ["memory.max"], versions=V2)
     assert "not a unit of systemd" in choice.refusals[0].message

@@ -123,7 +123,7 @@ def test_an_agent_undoes_what_expired_before_its_start_and_says_that_it_is_the_o
             labels = {"container": sandbox.root, "knob": "pids.max", "state": state}
             assert page.value("cgwatch_limit", **labels) == 50
         name = "cgwatch_limit_override_expiry_timestamp_seconds"
-        assert page.value(name, container=sandbox.root) == held.expires_seconds
+        assert page.value(name, container=sandbox.root, knob="pids.max") == held.expires_seconds
         assert page.value("cgwatch_limit_oom_kills_total") == 0
 
     assert sandbox.pids(sandbox.root).read_text() == "50\n"  # on_exit: keep

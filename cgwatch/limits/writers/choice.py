@@ -111,6 +111,10 @@ def choose(
             )
         elif reasons:
             warnings.append(f"{key} goes by {ways[key]}{_because(reasons)}")
+    if ways and target.owner.pod_uid:
+        warnings.append(
+            "the kubelet may set a pod's limits again at any time, and its API does not show these"
+        )
     return Choice(ways, tuple(refusals), tuple(warnings))
 
 
