@@ -81,7 +81,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     "--cgroups", default="100,500,2000", show_default=True, help="Numbers of cgroups to measure with."
 )
 @click.option(
-    "--rounds", default=40, show_default=True, help="Ticks, pages and scrapes to take the median of."
+    "--rounds", default=40, show_default=True, help="Ticks, pages, scrapes and writes to take the median of."
 )
 @click.option("--seconds", default=60.0, show_default=True, help="Length of each window of CPU time.")
 @click.option("--quick", is_flag=True, help="At most 10 rounds and windows of 15 s.")

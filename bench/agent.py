@@ -31,15 +31,8 @@ class Agent:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port: int = probe.getsockname()[1]
         self._log = folder / "agent.log"
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("CGWATCH_", "PYTHON", "DOCKER_"))
-        }
-        # An installed package has its byte code beside it; a checkout gets it in our folder.
-        environment["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
         # A socket that is not there: the machine's own Docker is none of the bench's business.
-        environment["CGWATCH_DISCOVERY_DOCKER_SOCKET"] = docker or f"unix://{folder}/no-docker.sock"
+        variables = environment(folder, docker or f"unix://{folder}/no-docker.sock")
         command = [sys.executable, "-m", "cgwatch", "run", "--listen", f"127.0.0.1:{self.port}"]
         command += ["--interval", f"{interval_seconds:g}s", "--state-dir", str(folder / "state")]
         if join is not None:
@@ -48,7 +41,7 @@ class Agent:
         self.started_seconds = time.monotonic()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, env=environment, start_new_session=True
+                command, stdout=log, stderr=log, env=variables, start_new_session=True
             )
 
     def __enter__(self) -> Self:
@@ -120,3 +113,16 @@ class Agent:
 def ticks(page: bytes) -> int:
     """Return how often the agent has sampled, as its page says."""
     return int(value(page, b"cgwatch_sample_duration_seconds_count") or 0)
+
+
+def environment(folder: Path, docker: str) -> dict[str, str]:
+    """Return the environment of a cgwatch process: nothing of ours, and the Docker daemon at that URL."""
+    variables = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("CGWATCH_", "PYTHON", "DOCKER_"))
+    }
+    # An installed package has its byte code beside it; a checkout gets it in our folder.
+    variables["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
+    variables["CGWATCH_DISCOVERY_DOCKER_SOCKET"] = docker
+    return variables

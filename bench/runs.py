@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from bench import native, rendering, storm, subtree
+from bench import limits, native, rendering, storm, subtree
 from bench.clock import Clock
 from bench.inside import Inside, open_for_bench
 from bench.numbers import slope
@@ -44,7 +44,7 @@ class Plan(Struct, frozen=True):
     disk: str
 
 
-PARTS = ("sampling", "rendering", "memory", "whole", "scrapes", "storm", "cadvisor")
+PARTS = ("sampling", "rendering", "memory", "whole", "scrapes", "storm", "limits", "cadvisor")
 
 
 class Bench(Struct, frozen=True):
@@ -61,6 +61,7 @@ class Bench(Struct, frozen=True):
             outside = self._in_process(count, tree, "idle", _idle)
             self._if("whole", lambda: outside.whole("idle", _idle))
             self._if("storm", lambda: storm.measure(self.folder, self.sheet, self.plan.kills, count))
+            self._if("limits", lambda: self._limits(hierarchies, tree, count))
             burn = min(_BURN_MICROSECONDS, _BURN_TOGETHER // count)
             program = native.compiled("busy", self.folder)
             with (
@@ -89,6 +90,9 @@ class Bench(Struct, frozen=True):
         if plan.cadvisor and "cadvisor" in plan.parts:
             for interval_seconds in plan.intervals:
                 outside.versus(plan.cadvisor, interval_seconds, plan.rounds, work)
+
+    def _limits(self, hierarchies: Hierarchies, tree: subtree.Subtree, count: int) -> None:
+        limits.measure(self.folder, self.sheet, hierarchies, tree, self.plan.rounds, count)
 
     def _if(self, part: str, measure: Callable[[], None]) -> None:
         if part in self.plan.parts:
