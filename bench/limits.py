@@ -122,7 +122,7 @@ class Subject(Struct, frozen=True):
     @classmethod
     @contextlib.contextmanager
     def open(cls, settings: Settings, hierarchies: Hierarchies, path: str) -> Iterator[Self]:
-        """Open what sets limits of the cgroup ``path``, as the agent does, without the second look."""
+        """Open what sets the limits of the cgroup ``path``, made as the agent makes it."""
         target = Target(path, inode_of(hierarchies, path), recognise(path))
         watch = Watch(settings)
         with WatchedStorage.open(os.path.join(settings.state_dir, DATABASE)) as storage:
