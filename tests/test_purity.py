@@ -55,6 +55,7 @@ PURE = (
     "oom.pace",
     "oom.readings",
     "oom.tally",
+    "policy",
 )
 
 
