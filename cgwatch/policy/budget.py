@@ -32,8 +32,11 @@ class Budget:
         self._raised: dict[Identity, float] | None = None
         self._bases: dict[Identity, float] = {}
 
-    def grant(self, decisions: Iterable[Decision]) -> tuple[list[Decision], list[Note]]:
-        """Return what is done, the memory's share cut to what the node has, and what is held back."""
+    def grant(self, decisions: Iterable[Decision]) -> tuple[list[Decision], list[tuple[str, Note]]]:
+        """Return what is done, the memory's share cut to what the node has, and what is held back.
+
+        With each note its kind, by which it is told once.
+        """
         granted, notes = [], []
         for decision in sorted(decisions, key=_order):
             within, problem = self._within_memory(decision)
@@ -42,9 +45,9 @@ class Budget:
                 most = self._guards.changes_per_minute
                 problem = f"{most} changes were made in this minute (maxChangesPerMinute)"
             if problem:
-                notes.append(
-                    Note(decision.subject, decision.by, f"{decision.key or decision.kind}: {problem}")
-                )
+                what = decision.key or decision.kind
+                note = Note(decision.subject, decision.by, f"{what}: {problem}")
+                notes.append((f"{decision.by}: budget {what}", note))
                 continue
             granted.append(within)
             if real:

@@ -11,7 +11,7 @@ from cgwatch.errors import CgwatchError, ConfigError, LimitValueError
 from cgwatch.policy import written
 from cgwatch.policy.rules import Condition, Join
 from cgwatch.policy.spot import Spot
-from cgwatch.policy.terms import METRICS, Metric, near_metrics, parse_threshold
+from cgwatch.policy.terms import METRICS, Measure, Metric, near_metrics, parse_threshold
 from cgwatch.units import parse_duration, shortened
 
 T = TypeVar("T")
@@ -111,31 +111,30 @@ def _window(spot: Spot, metric: Metric) -> float:
 
 
 def check_hysteresis(when: Condition, clear: Condition, spot: Spot) -> None:
-    """Refuse a ``clear`` that can hold while ``when`` does. Raises ``ConfigError``.
+    """Refuse a ``clear`` without a distance to ``when``. Raises ``ConfigError``.
 
     Of each metric that both compare, the level that ends the rule has to be beyond the one that begins it.
     """
     starts = {(leaf.metric, leaf.window_seconds): leaf for leaf in leaves(when)}
     for leaf in leaves(clear):
         start = starts.get((leaf.metric, leaf.window_seconds))
-        if start is None:
+        if start is None or _is_between(start) or _is_between(leaf):
             continue
-        over = start.above > -math.inf and start.below == math.inf
-        under = start.below < math.inf and start.above == -math.inf
-        if over and leaf.below < math.inf and leaf.below > start.above:
-            raise spot.error(
-                f"ends at a level of {leaf.metric} at which the rule begins, so it would go on and off; "
-                "write clear below when"
-            )
-        if under and leaf.above > -math.inf and leaf.above < start.below:
-            raise spot.error(
-                f"ends at a level of {leaf.metric} at which the rule begins, so it would go on and off; "
-                "write clear above when"
-            )
-        if (over and leaf.above > -math.inf and leaf.below == math.inf) or (
-            under and leaf.below < math.inf and leaf.above == -math.inf
-        ):
+        is_over = start.above > -math.inf
+        if is_over == (leaf.above > -math.inf):
             raise spot.error(f"looks at {leaf.metric} from the same side as when; write the other side")
+        distance = start.above - leaf.below if is_over else leaf.above - start.below
+        # Of counts, above 0 and below 1 have nothing between them and nothing in common.
+        is_count = METRICS[leaf.metric].measure is Measure.COUNT
+        if distance < -1 if is_count else distance <= 0:
+            raise spot.error(
+                f"ends at a level of {leaf.metric} at which the rule begins, so it would go on and off; "
+                f"write clear {'below' if is_over else 'above'} when"
+            )
+
+
+def _is_between(leaf: Condition) -> bool:
+    return leaf.above > -math.inf and leaf.below < math.inf
 
 
 def leaves(condition: Condition) -> list[Condition]:

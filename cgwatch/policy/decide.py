@@ -69,9 +69,15 @@ def decide(ready: Ready, state: State, moment: Moment) -> Decided:
     budget = Budget(ready.policies.guards, moment, state.changes)
     granted, held_back = budget.grant(wanted)
     _remember(containers, granted, ready, moment.seconds)
+    for what, note in held_back:
+        identity = (note.subject.path, note.subject.inode)
+        before, memory = state.containers.get(identity), containers[identity]
+        containers[identity] = structs.replace(memory, told=memory.told | {what})
+        if before is None or what not in before.told:
+            notes.append(note)
     return Decided(
         tuple(granted),
-        (*notes, *held_back),
+        tuple(notes),
         State(ready.policies, moment.seconds, containers, tuple(budget.changes)),
     )
 

@@ -252,7 +252,11 @@ def bounded(key: Key, action: Action, turn: Turn, value: Value) -> Value | None:
 
 
 def claims_of(ready: ReadyRule, episode: Episode, turn: Turn) -> Iterator[tuple[Key, Value]]:
-    """Yield what an episode wants, within what the rule says now: it may have been read anew since."""
+    """Yield what an episode wants, within what the rule says now: it may have been read anew since.
+
+    What was raised is at least what it would be without, what was lowered at most that: so whatever else has
+    become of a limit meanwhile, a rule that raises never lowers one, and one that lowers never raises it.
+    """
     actions = {
         key: action
         for action in ready.rule.do
@@ -261,5 +265,8 @@ def claims_of(ready: ReadyRule, episode: Episode, turn: Turn) -> Iterator[tuple[
     for key, claim in episode.claims.items():
         action = actions.get(key)
         value = None if action is None else bounded(key, action, turn, claim)
+        home = turn.home(key)
+        if isinstance(action, Shift) and isinstance(value, int | float) and isinstance(home, int | float):
+            value = max(value, home) if action.up else min(value, home)
         if value is not None:
             yield key, value

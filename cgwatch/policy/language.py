@@ -7,6 +7,7 @@ another. Files that are read together are one ``PolicySet``: the strictest guard
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from functools import partial
 
@@ -117,7 +118,7 @@ class _Reader:
             self.errors.append(error)
             return
         rules: dict[str, Rule] = {}
-        ttl = seconds_of(spot, "ttl", seconds_of(defaults, "ttl", float("inf")))
+        ttl = seconds_of(spot, "ttl", seconds_of(defaults, "ttl", math.inf))
         for index, rule in enumerate(form.rules):
             place = spot.at("rules", index)
             try:
@@ -166,7 +167,8 @@ class _Reader:
             step_back = read(spot.at("else", "step"), parse_percent)
             if not 0 < step_back <= 1:
                 raise spot.at("else", "step").error("is not more than 0% and at most 100%; correct it")
-        if any(isinstance(each, Set) and each.key == _FREEZE for each in do) and not spot.has("ttl"):
+        ttl = seconds_of(spot, "ttl", ttl)
+        if math.isinf(ttl) and any(isinstance(each, Set) and each.key == _FREEZE for each in do):
             raise spot.error("freezes without end, and what is frozen does not change by itself; add a ttl")
         keys = [each.key for each in do if isinstance(each, (Set, Shift, Approach))]
         if len(keys) > len(set(keys)):
@@ -178,7 +180,7 @@ class _Reader:
             clear=clear,
             step_back=step_back,
             cooldown_seconds=seconds_of(spot, "cooldown", policy.cooldown_seconds),
-            ttl_seconds=seconds_of(spot, "ttl", ttl),
+            ttl_seconds=ttl,
             schedule=_schedule(spot, form.schedule),
             mode=Mode(form.mode or policy.mode),
             priority=policy.priority if form.priority is None else form.priority,

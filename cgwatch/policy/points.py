@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from cgwatch.cgroup.cpu import throttled_ratio
 from cgwatch.cgroup.io import IoDevice
 from cgwatch.cgroup.memory import MemoryStats
 from cgwatch.cgroup.pressure import PressureStats
@@ -100,16 +101,8 @@ def _cpu_ratio(pair: Pair) -> float | None:
 
 
 def _throttled(pair: Pair) -> float | None:
-    if pair.before is None or pair.before.cpu is None or pair.after.cpu is None:
-        return None
-    before, after = pair.before.cpu, pair.after.cpu
-    periods = _grown(before.periods_total, after.periods_total)
-    throttled = _grown(before.throttled_periods_total, after.throttled_periods_total)
-    if periods is None or throttled is None:
-        return None
-    if not periods:  # they do not elapse while nothing runs, nor without a quota
-        return None if after.quota_microseconds in {None, math.inf} else 0.0
-    return throttled / periods
+    before = pair.before.cpu if pair.before else None
+    return throttled_ratio(before, pair.after.cpu) if before and pair.after.cpu else None
 
 
 def _io(field: str) -> Reader:
