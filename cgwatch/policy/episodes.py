@@ -138,14 +138,15 @@ def _acted(ready: ReadyRule, episode: Episode | None, turn: Turn) -> Episode | N
     """Act; without anything that can be done the episode stays what it was."""
     rule, now = ready.rule, turn.look.now
     is_new = episode is None or episode.returning
-    reason = in_words(rule.when, turn.look)
     claims = dict(episode.claims) if episode else {}
     done = False
     for action in rule.do:
         if isinstance(action, Reclaim | Notify):
-            done |= _shot(ready, action, turn, reason, is_new=is_new)
+            done |= _shot(ready, action, turn, is_new=is_new)
             continue
         key = _key(action.key, turn)
+        if key is None:
+            turn.note(rule.name, action.key, f"{action.key}: the node has no such block device")
         value = None if key is None else _claim(rule.name, key, action, turn, claims.get(key))
         if key is not None and value is not None:
             claims[key] = value
@@ -154,14 +155,14 @@ def _acted(ready: ReadyRule, episode: Episode | None, turn: Turn) -> Episode | N
         return structs.replace(episode, acted_seconds=now, stepped_seconds=now) if episode else None
     began = now if is_new or episode is None else episode.began_seconds
     relapses = min(episode.relapses + episode.returning, _MOST_RELAPSES) if episode else 0
-    return Episode(began, now, now, reason, claims, relapses=relapses)
+    return Episode(began, now, now, in_words(rule.when, turn.look), claims, relapses=relapses)
 
 
-def _shot(ready: ReadyRule, action: Reclaim | Notify, turn: Turn, reason: str, *, is_new: bool) -> bool:
+def _shot(ready: ReadyRule, action: Reclaim | Notify, turn: Turn, *, is_new: bool) -> bool:
     """Do what is done once: tell somebody where an episode begins, reclaim each time."""
     if isinstance(action, Notify):
         if is_new:
-            turn.shots.append(Shot(ready, action, reason))
+            turn.shots.append(Shot(ready, action, in_words(ready.rule.when, turn.look)))
         return True
     usage = turn.look.values.get("memory.usage")
     if usage is None:
@@ -169,7 +170,7 @@ def _shot(ready: ReadyRule, action: Reclaim | Notify, turn: Turn, reason: str, *
         return False
     size = int(min(usage * action.share, action.most_bytes))
     if size:
-        turn.shots.append(Shot(ready, action, reason, size))
+        turn.shots.append(Shot(ready, action, in_words(ready.rule.when, turn.look), size))
     return True
 
 

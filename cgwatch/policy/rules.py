@@ -61,14 +61,14 @@ class Condition(Struct, frozen=True):
     for_seconds: float = 0.0
 
 
-class Set(Struct, frozen=True):
+class Set(Struct, frozen=True, tag=True):
     """Make a limit this."""
 
     key: Key
     to: Amount
 
 
-class Shift(Struct, frozen=True):
+class Shift(Struct, frozen=True, tag=True):
     """Raise or lower a limit, no further than its bounds."""
 
     key: Key
@@ -78,7 +78,7 @@ class Shift(Struct, frozen=True):
     ceiling: tuple[Amount, ...] = ()
 
 
-class Approach(Struct, frozen=True):
+class Approach(Struct, frozen=True, tag=True):
     """Bring a limit nearer to a value, a step at a time."""
 
     key: Key
@@ -86,7 +86,7 @@ class Approach(Struct, frozen=True):
     by: Amount
 
 
-class Reclaim(Struct, frozen=True):
+class Reclaim(Struct, frozen=True, tag=True):
     """Have the kernel reclaim memory once."""
 
     share: float
@@ -95,7 +95,7 @@ class Reclaim(Struct, frozen=True):
     """And never more."""
 
 
-class Notify(Struct, frozen=True):
+class Notify(Struct, frozen=True, tag=True):
     """Tell somebody."""
 
     message: str

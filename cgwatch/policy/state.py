@@ -71,7 +71,7 @@ class Memory(Struct, frozen=True):
 
 
 class State(Struct, frozen=True):
-    """Of the whole node."""
+    """Of the whole node. As MessagePack it may be kept over a restart: decisions go on where they were."""
 
     policies: PolicySet = PolicySet()
     seconds: float | None = None

@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import msgspec
 import pytest
 
 from cgwatch.oom.kill import Cause
@@ -10,6 +11,7 @@ from cgwatch.policy.decide import farewell
 from cgwatch.policy.decision import Kind
 from cgwatch.policy.rules import Mode
 from cgwatch.policy.situation import Host, Kill
+from cgwatch.policy.state import State
 from tests.policy.world import GIBIBYTE, MEBIBYTE, NOTHING, Cgroup, World, policies, texts
 
 RELIEF = """
@@ -115,6 +117,17 @@ def test_a_rule_that_went_away_gives_back_what_it_changed() -> None:
 
     assert (decision.kind, decision.to) == (Kind.RESTORE, GIBIBYTE)
     assert decision.reason == "no rule wants it any more: back to 1GiB, as it was"
+
+
+def test_a_state_that_was_kept_over_a_restart_goes_on_where_it_was() -> None:
+    kept, other = world(RELIEF), world(RELIEF)
+    for node in (kept, other):
+        node.cgroups[0].values[PRESSURE] = 0.9
+        node.run(90)
+    kept.state = msgspec.msgpack.decode(msgspec.msgpack.encode(kept.state), type=State)
+
+    assert kept.state == other.state
+    assert kept.run(300) == other.run(300) != []
 
 
 def test_on_rule_removed_keep_leaves_it() -> None:
@@ -346,6 +359,27 @@ policies:
     assert texts(node.run(60)) == [("io.max.wbps[8:0]", 20 * MEBIBYTE)]
     node.cgroups[0].values["io.write"] = 1
     assert texts(node.run(120)) == [("io.max.wbps[8:0]", math.inf)]
+
+
+def test_a_device_that_the_node_has_not_got_is_told() -> None:
+    node = world(
+        """
+mode: enforce
+policies:
+  - name: p
+    match: {}
+    rules:
+      - name: slow
+        when: {metric: pids.current, above: 0}
+        do: [{throttle: /dev/sdz, reads: 20/s}, {set: memory.low, to: 5MiB}]
+"""
+    )
+
+    assert node.run(60) == []
+    assert node.notes == [
+        "io.max.riops[/dev/sdz]: the node has no such block device",
+        "the container has no memory.low here",
+    ]
 
 
 def test_memory_is_reclaimed_a_little_each_cooldown() -> None:
