@@ -333,6 +333,28 @@ def test_after_a_kill_no_memory_is_taken_away_for_ten_minutes() -> None:
     assert texts(node.run(60)) == [("memory.max", 512 * MEBIBYTE)]
 
 
+def test_a_rule_that_lowers_never_raises_whatever_became_of_the_limit() -> None:
+    node = world(
+        """
+mode: enforce
+policies:
+  - name: p
+    match: {}
+    rules:
+      - name: idle
+        when: {metric: pids.current, below: 50}
+        do: [{lower: memory.max, by: 10%, floor: 256MiB}]
+        cooldown: 1h
+"""
+    )
+    node.cgroups[0].kills.append(Kill(node.seconds, Cause.GLOBAL))  # so that it is held back at first
+    node.run(60)
+    node.cgroups[0].current["memory.max"] = 512 * MEBIBYTE
+
+    assert node.run(1800) == []
+    assert node.cgroups[0].current["memory.max"] == 512 * MEBIBYTE
+
+
 def test_memory_is_not_lowered_while_nobody_knows_what_is_used() -> None:
     node = world("mode: enforce\npolicies: [{name: p, match: {}, limits: {memory.max: 512MiB}}]\n")
     del node.cgroups[0].values["memory.working_set"]
