@@ -355,6 +355,23 @@ policies:
     assert node.cgroups[0].current["memory.max"] == 512 * MEBIBYTE
 
 
+def test_a_limit_that_follows_what_is_used_down_is_lowered_once_a_cooldown() -> None:
+    node = world(
+        "mode: enforce\npolicies: [{name: p, match: {}, cooldown: 1m, limits: {memory.max: 512MiB}}]\n"
+    )
+    values = node.cgroups[0].values
+    values["memory.working_set"] = 900 * MEBIBYTE
+
+    def shrink(_: World) -> None:
+        values["memory.working_set"] -= 5 * MEBIBYTE
+
+    node.run(600, shrink)
+    times = [seconds for seconds, _ in node.all]
+    assert len(times) > 3
+    assert all(later - earlier >= 60 for earlier, later in itertools.pairwise(times))
+    assert node.cgroups[0].current["memory.max"] == 512 * MEBIBYTE
+
+
 def test_memory_is_not_lowered_while_nobody_knows_what_is_used() -> None:
     node = world("mode: enforce\npolicies: [{name: p, match: {}, limits: {memory.max: 512MiB}}]\n")
     del node.cgroups[0].values["memory.working_set"]
