@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec import Struct
 
+from cgwatch.cgroup.cpu import throttled_ratio
 from cgwatch.cgroup.hierarchy import Layout
 from cgwatch.model import Kind, Runtime
 
@@ -163,15 +164,7 @@ def _cpu(before: CpuStats | None, after: CpuStats | None, seconds: float | None)
 
 
 def _throttled(before: CpuStats | None, after: CpuStats | None) -> float | None:
-    if before is None or after is None:
-        return None
-    periods = _grown(before.periods_total, after.periods_total)
-    throttled = _grown(before.throttled_periods_total, after.throttled_periods_total)
-    if periods is None or throttled is None:
-        return None
-    if not periods:  # they do not elapse while nothing runs, nor without a quota
-        return None if after.quota_microseconds in {None, math.inf} else 0.0
-    return throttled / periods
+    return throttled_ratio(before, after) if before and after else None
 
 
 def _grown(before: float | None, after: float | None) -> float | None:

@@ -71,6 +71,7 @@ PURE = (
     "limits.protect",
     "limits.verify",
     "limits.writers.choice",
+    "policy",
 )
 
 

@@ -56,6 +56,23 @@ class CpuStats(Struct, frozen=True, gc=False):
     """SCHED_IDLE for the whole cgroup; since 5.15."""
 
 
+def throttled_ratio(before: CpuStats, after: CpuStats) -> float | None:
+    """Return the share of the quota's periods between two readings of one cgroup in which it was used up.
+
+    ``None`` without a quota, and where the counters are not there or went down.
+    """
+    counts = (
+        *(before.periods_total, after.periods_total),
+        *(before.throttled_periods_total, after.throttled_periods_total),
+    )
+    known = [count for count in counts if count is not None]
+    if len(known) < len(counts) or known[1] < known[0] or known[3] < known[2]:
+        return None
+    if known[1] == known[0]:  # they do not elapse while nothing runs, nor without a quota
+        return None if after.quota_microseconds in {None, math.inf} else 0.0
+    return (known[3] - known[2]) / (known[1] - known[0])
+
+
 class _CpuStatV2(Struct, frozen=True, gc=False):
     usage_usec: _Time | None = None
     user_usec: _Time | None = None

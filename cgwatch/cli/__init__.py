@@ -96,6 +96,7 @@ VERBS = MappingProxyType(
         "changes": Verb("cgwatch.cli.changes:changes", "Show which limits were changed, by whom and why."),
         "doctor": Verb("cgwatch.cli.doctor:doctor", "Check what this node offers to cgwatch."),
         "config": Verb("cgwatch.cli.config:config", "Check the configuration."),
+        "policy": Verb("cgwatch.cli.policy:policy", "Check policies: limits that rewrite themselves."),
         "completion": Verb("cgwatch.cli.completion:completion", "Print the script for a shell's completion."),
         "version": Verb(
             "cgwatch.cli.version:version", "Print the versions of cgwatch and of what it runs on."

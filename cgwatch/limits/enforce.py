@@ -135,7 +135,7 @@ class Enforcer:
         tree = self._surveyed(request, restores=restores)
         if isinstance(tree, Report):
             return tree
-        plan = self._ground.plan(request, tree)
+        plan = self._ground.plan(request, tree, restores=restores)
         choice = self._choose(plan, tree) if not plan.refusals else Choice({})
         if refusals := (*plan.refusals, *choice.refusals):
             messages = {each.key: each.message for each in refusals}

@@ -24,7 +24,7 @@ class RealGround:
     def __init__(
         self,
         hierarchies: Hierarchies,
-        planner: Callable[[Request, Tree], Plan],
+        planner: Callable[[Request, Tree, bool], Plan],
         *,
         proc_root: str,
         sys_root: str,
@@ -46,9 +46,9 @@ class RealGround:
         """Read the target and what is around it. Raises ``FileMissingError`` when it is gone."""
         return read_tree(self._hierarchies, target.path, proc_root=self._proc_root, sys_root=self._sys_root)
 
-    def plan(self, request: Request, tree: Tree) -> Plan:
-        """Say what has to be done."""
-        return self._planner(request, tree)
+    def plan(self, request: Request, tree: Tree, *, restores: bool) -> Plan:
+        """Say what has to be done; ``restores``: to bring back what was there before."""
+        return self._planner(request, tree, restores)
 
     def write(self, step: Step) -> None:
         """Do one step within its deadline. Raises a ``KernelFileError``."""

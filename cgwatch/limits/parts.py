@@ -57,8 +57,8 @@ class Ground(Kernel, Protocol):
     def identify(self, path: str) -> int:
         """Return the inode of a cgroup. Raises ``FileMissingError``."""
 
-    def plan(self, request: Request, tree: Tree) -> Plan:
-        """Say what has to be done."""
+    def plan(self, request: Request, tree: Tree, *, restores: bool) -> Plan:
+        """Say what has to be done; ``restores``: to bring back what was there before."""
 
     def baseline(self, target: Target) -> Mapping[Key, Value]:
         """Return what is written on the cgroup itself."""

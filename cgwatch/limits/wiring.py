@@ -66,7 +66,7 @@ def open_office(
     observer: Observer | None = None,
     told: Callable[[LimitWrite], None] = lambda _: None,
     clock: Callable[[], float] = time.time,
-    planned: Callable[[Request, Tree], Plan] | None = None,
+    planned: Callable[[Request, Tree, bool], Plan] | None = None,
 ) -> Office:
     """Make what writes limits. Raises ``NoCgroupsError`` or a ``KernelFileError``."""
     limits, watched = settings.limits, observer or Nobody()
@@ -138,8 +138,8 @@ def alone(settings: Settings) -> Iterator[Enforcer]:
             lock.release()
 
 
-def planner(settings: Settings) -> Callable[[Request, Tree], Plan]:
+def planner(settings: Settings) -> Callable[[Request, Tree, bool], Plan]:
     """Return what plans requests within the guards of the settings."""
     limits = settings.limits
     guards = Guards(memory_floor_bytes=limits.floor_bytes, memory_reserve_bytes=limits.host_reserve_bytes)
-    return lambda request, tree: plan(request, tree, guards=guards)
+    return lambda request, tree, restores: plan(request, tree, guards=guards, restores=restores)

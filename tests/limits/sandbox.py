@@ -138,7 +138,7 @@ class Bench:
     def now(self) -> float:
         return time.time() + self.ahead_seconds
 
-    def open(self, planned: Callable[[Request, Tree], Plan] | None = None) -> Office:
+    def open(self, planned: Callable[[Request, Tree, bool], Plan] | None = None) -> Office:
         """Open an office as another process would, after the one before it ended."""
         self.close()
         self._storage = Storage.open(str(self.state_dir / DATABASE))

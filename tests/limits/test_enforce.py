@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -342,7 +343,7 @@ def test_what_was_before_two_databases_comes_back_from_the_cgroup(
     assert sandbox.memory(sandbox.root).read_text() == f"{256 * MEBIBYTE}\n"
 
 
-def plan_with_a_bad_step(request: Request, tree: Tree) -> Plan:
+def plan_with_a_bad_step(request: Request, tree: Tree, _restores: bool) -> Plan:  # noqa: FBT001 - as planned
     """Return a plan whose last step no kernel takes."""
     version = tree.versions["memory"]
     memory = "memory.max" if version == 2 else "memory.limit_in_bytes"
@@ -415,6 +416,24 @@ def test_of_two_that_would_write_limits_only_one_does(sandbox: Sandbox, bench: B
     assert "limits.lock" not in report.outcomes[0].message
     assert str(tmp_path / "lock") in report.outcomes[0].message
     assert sandbox.memory(sandbox.root).read_text() == sandbox.unlimited
+
+
+def test_a_reset_brings_back_what_was_there_though_the_nodes_reserve_would_not_have_it(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    with open("/proc/meminfo", encoding="ascii") as file:
+        total_bytes = int(file.readline().split()[1]) * 1024
+    before_bytes = total_bytes // 2 // MEBIBYTE * MEBIBYTE
+    sandbox.memory(sandbox.root).write_text(str(before_bytes))
+    bench = Bench(tmp_path / "reserve", Limits(host_reserve_bytes=total_bytes * 3 // 4))
+    target = sandbox.target(sandbox.root)
+    with closing(bench):
+        bench.office.enforcer.apply(wish(target, memory_max=64 * MEBIBYTE))
+
+        report = bench.office.enforcer.reset(target, None, SOMEBODY)
+
+    assert results(report) == {"memory.max": Result.APPLIED}
+    assert int(sandbox.memory(sandbox.root).read_text()) == before_bytes
 
 
 def test_the_own_cgroup_and_those_above_are_protected(sandbox: Sandbox, bench: Bench) -> None:
