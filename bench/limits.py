@@ -66,11 +66,11 @@ class Watch(Nobody):
         whole = time.perf_counter() - self._began
         return {**self._parts, "the rest": whole - sum(self._parts.values()), "whole": whole}
 
-    def plan(self, request: Request, tree: Tree) -> Plan:
+    def plan(self, request: Request, tree: Tree, restores: bool, /) -> Plan:  # noqa: FBT001 - as the enforcer calls it
         """Plan as the settings say. What was before is the survey."""
         start = time.perf_counter()
         self._parts["survey"] = start - self._began
-        plan = self._planner(request, tree)
+        plan = self._planner(request, tree, restores)
         self._parts["plan"] = time.perf_counter() - start
         return plan
 
