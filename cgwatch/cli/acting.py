@@ -103,7 +103,7 @@ def acting(settings: Settings, *, by_agent: bool) -> Iterator[Hands]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Leave out of the log what the command says itself; debugging has it."""
-    logger = logging.getLogger("cgwatch.limits.enforce")
+    logger = logging.getLogger("cgwatch.limits")
     before = logger.level
     logger.setLevel(logging.DEBUG if logger.isEnabledFor(logging.DEBUG) else logging.ERROR)
     try:

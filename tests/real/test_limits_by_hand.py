@@ -111,6 +111,7 @@ def test_a_limit_is_set_shown_reset_and_remembered(hand: Hand, v1_cgroups: V1Cgr
     result = hand.type("set-limit", name, "--memory", "64m", "--reason", "a try")
 
     assert result.exit_code == 0, result.output
+    assert result.stderr == ""  # the table says it all
     assert number(file) == 64 * MIB
     line = next(line for line in result.stdout.splitlines() if line.startswith("memory.max"))
     assert line.split() == ["memory.max", "max", "64MiB", "64MiB", "cgroupfs", "applied"]
