@@ -312,7 +312,8 @@ def _io_weight(key: str, needs: str, *, version: int, least: int, most: int, def
         unlimited=False,
         default=default,
         combine=Combine.NONE,
-        docker=Said("BlkioWeight", How.BLKIO_WEIGHT),
+        # Of a v1 kernel with BFQ Docker believes that it has no weights, and discards them.
+        docker=None if key == "blkio.bfq.weight" else Said("BlkioWeight", How.BLKIO_WEIGHT),
         systemd=Said("IOWeight") if is_v2 else Said("BlockIOWeight"),
         flags=("--blkio-weight",),
     )

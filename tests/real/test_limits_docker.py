@@ -10,6 +10,8 @@ import pytest
 from msgspec import structs
 
 from cgwatch.cgroup import hierarchy
+from cgwatch.cgroup.knob import Per, Unit
+from cgwatch.cgroup.knobs import knob_of
 from cgwatch.cgroup.limit_files import inode_of, read_limits
 from cgwatch.change import Result, Target, Via
 from cgwatch.discovery.recognise import recognise
@@ -69,7 +71,7 @@ def container(docker: Dockerd) -> Iterator[Container]:
 
 @pytest.fixture
 def limited(docker: Dockerd) -> Iterator[Container]:
-    made = Container(docker, "--memory=128m", "--memory-swap=192m", "--cpus=1.5", "--pids-limit=100")
+    made = Container(docker, "--memory=128m", "--memory-swap=192m", "--cpus=0.75", "--pids-limit=100")
     yield made
     made.remove()
 
@@ -100,7 +102,7 @@ def test_docker_is_told_of_every_limit_that_it_knows_and_inspect_stays_true(
     stored = limited.stored()
     assert limited.kernel() == before
     assert (stored["Memory"], stored["MemorySwap"]) == (128 * MEBIBYTE, 192 * MEBIBYTE)
-    assert (stored["NanoCpus"], stored["PidsLimit"]) == (1_500_000_000, 100)
+    assert (stored["NanoCpus"], stored["PidsLimit"]) == (750_000_000, 100)
     assert bench.office.records.overrides() == []
 
 
@@ -160,7 +162,7 @@ def test_the_period_of_a_container_that_was_made_with_cpus_is_not_dockers_to_cha
     report = bench.office.enforcer.apply(structs.replace(wish(limited.target), wanted=wanted, via=Via.DOCKER))
     assert {each.result for each in report.outcomes} == {Result.REFUSED}
     assert "made with --cpus" in report.outcomes[0].message
-    assert limited.kernel()["cpu.max"] == 150_000
+    assert limited.kernel()["cpu.max"] == 75_000
 
 
 def test_limits_follow_a_container_that_is_started_again_and_still_end_in_time(
@@ -219,6 +221,56 @@ def test_docker_is_told_of_the_end_of_an_override_also_while_the_container_does_
     assert (kernel["pids.max"], kernel["memory.max"]) == (100, 128 * MEBIBYTE)
     assert kernel["memory.swap.max"] == 64 * MEBIBYTE
     assert bench.office.records.overrides() == []
+
+
+OTHER: dict[str, Value] = {
+    "memory.max": 64 * MEBIBYTE,
+    "memory.swap.max": 32 * MEBIBYTE,
+    "memory.swap.high": 16 * MEBIBYTE,
+    "memory.high": 48 * MEBIBYTE,
+    "memory.low": 16 * MEBIBYTE,
+    "memory.min": 8 * MEBIBYTE,
+    "memory.soft_limit_in_bytes": 32 * MEBIBYTE,
+    "cpu.max": 50_000,
+    "cpu.max.period": 50_000,
+    "cpu.max.burst": 10_000,
+    "cpuset.cpus": "0",
+    "cpuset.mems": "0",
+    "pids.max": 42,
+}
+SWITCHED_ON, ANY_WEIGHT = 1, 300
+
+
+def other(key: str) -> Value:
+    knob = knob_of(key)
+    return OTHER.get(key, SWITCHED_ON if knob.unit is Unit.SWITCH else ANY_WEIGHT)
+
+
+def test_every_limit_of_a_container_is_set_by_some_way_and_comes_back(
+    limited: Container, bench: Bench
+) -> None:
+    before = limited.kernel()
+    tried = []
+    for key in before:
+        if knob_of(key).per is not Per.CGROUP or before[key] == other(key):
+            continue  # of a device or a size of pages; or this machine has no other CPU or node
+        report = bench.office.enforcer.apply(
+            structs.replace(wish(limited.target, 600), wanted={key: other(key)})
+        )
+        # Nothing is protected in a cgroup whose parent, Docker's own, protects nothing.
+        is_protection = key in ("memory.low", "memory.min")
+        result = Result.APPLIED_NOT_EFFECTIVE if is_protection else Result.APPLIED
+        assert {each.result for each in report.outcomes} == {result}, report
+        assert limited.kernel()[key] == other(key)
+
+        report = bench.office.enforcer.reset(limited.target, None, SOMEBODY)
+        assert {each.result for each in report.outcomes} <= {Result.APPLIED, Result.UNCHANGED}, report
+        assert limited.kernel() == before, key
+        tried.append(key)
+    assert {"memory.max", "cpu.max", "cpu.max.period", "pids.max", "cgroup.freeze"} <= set(tried)
+    stored = limited.stored()
+    assert (stored["Memory"], stored["MemorySwap"]) == (128 * MEBIBYTE, 192 * MEBIBYTE)
+    assert stored["PidsLimit"] == 100
 
 
 def test_while_docker_does_not_answer_a_limit_goes_to_the_kernel_and_docker_is_named(

@@ -12,6 +12,7 @@ import pytest
 from tests.real.uml import CHECKOUT, Finished
 
 SYSTEMD = Path(__file__).with_name("inside_systemd_limits.py")
+DOCKER = Path(__file__).with_name("test_limits_docker.py")
 NATIVE = CHECKOUT / "tests" / "limits" / "test_enforce.py"
 COMMAND = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--durations=5"]
 
@@ -28,6 +29,12 @@ def check(finished: Finished, inner: Path) -> None:
 @pytest.mark.timeout(400)
 def test_limits_are_set_and_undone_on_cgroup_v2(uml: Callable[..., Finished]) -> None:
     check(uml([*COMMAND, str(NATIVE)], deadline_seconds=300), NATIVE)
+
+
+@pytest.mark.real
+@pytest.mark.timeout(600)
+def test_limits_of_dockers_containers_on_cgroup_v2(uml: Callable[..., Finished]) -> None:
+    check(uml([*COMMAND, str(DOCKER)], disk_megabytes=256, deadline_seconds=500), DOCKER)
 
 
 @pytest.mark.real
