@@ -30,7 +30,8 @@ pytestmark = pytest.mark.real
 
 ON_GO = f"until [ -e /go/now ]; do sleep 0.1; done; exec {HOG}"
 """Its first process is the one that is killed, once it is told to go."""
-TOGETHER = 30
+TOGETHER = 6 if IN_UML in os.environ else 30
+"""Docker takes long for each on the one CPU of User Mode Linux; of bare cgroups there are thirty there, too."""
 LIMITED = (f"--memory={LIMIT_BYTES}", f"--memory-swap={LIMIT_BYTES}")
 
 
@@ -160,7 +161,7 @@ def test_a_container_that_is_killed_as_a_group_is_all_killed(daemon: Dockerd, tm
 
 
 @pytest.mark.timeout(300)
-def test_thirty_containers_that_are_killed_and_removed_together_are_thirty(
+def test_containers_that_are_killed_and_removed_together_are_each_counted(
     daemon: Dockerd, tmp_path: Path
 ) -> None:
     with Watched(tmp_path / "state", daemon.url) as watched, ExitStack() as stack:
