@@ -272,7 +272,9 @@ class Kernel:
         if not 1 <= len(words) <= 2:
             raise OSError(errno.EINVAL, text)
         quota = math.inf if words[0] == "max" else float(_unsigned(words[0]))
-        period = _unsigned(words[1]) if len(words) > 1 else cgroup.period
+        # sscanf("%63s %llu"): a second word that is no number without a sign is as none at all.
+        has_period = len(words) > 1 and words[1].isdecimal()
+        period = _unsigned(words[1]) if has_period else cgroup.period
         self._set_bandwidth(cgroup, quota, period, cgroup.burst)
 
     def _write_quota(self, cgroup: Cgroup, text: str) -> None:

@@ -106,6 +106,8 @@ def _model_answer(kernel: Kernel, below: str, file: str, text: str) -> int:
     phases=[Phase.explicit, Phase.generate] if MACHINE in os.environ else list(Phase),
     database=None,
     deadline=None,
+    # What nobody has looked at yet is found by those who run it, and does not stop others.
+    derandomize="CI" in os.environ or MACHINE in os.environ,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.real
 ON_GO = f"until [ -e /go/now ]; do sleep 0.1; done; exec {HOG}"
 """Its first process is the one that is killed, once it is told to go."""
 TOGETHER = 6 if IN_UML in os.environ else 30
-"""Docker takes long for each on the one CPU of User Mode Linux; of bare cgroups there are thirty there, too."""
+"""Docker takes long for each on the one CPU of User Mode Linux; thirty bare cgroups are killed there, too."""
 LIMITED = (f"--memory={LIMIT_BYTES}", f"--memory-swap={LIMIT_BYTES}")
 
 
