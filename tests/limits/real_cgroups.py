@@ -52,7 +52,7 @@ def run_in_qemu_machine(*modules: str) -> None:
     require(qemu_available())
     done = run_in_qemu(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=500", *modules],
-        environment={MACHINE: "qemu"},
+        environment={MACHINE: "qemu"} | ({"CI": "true"} if "CI" in os.environ else {}),
         disk_megabytes=512,
         deadline_seconds=580,
     )

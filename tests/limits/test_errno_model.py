@@ -107,7 +107,7 @@ def _model_answer(kernel: Kernel, below: str, file: str, text: str) -> int:
     database=None,
     deadline=None,
     # What nobody has looked at yet is found by those who run it, and does not stop others.
-    derandomize="CI" in os.environ or MACHINE in os.environ,
+    derandomize="CI" in os.environ,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
